@@ -1,0 +1,31 @@
+//! The store of ablate: objects by content, action results by key.
+//!
+//! Three kinds of record live under one root, each written once and never rewritten:
+//!
+//! | folder | holds | named by |
+//! |---|---|---|
+//! | `objects/` | artifact bytes | [`Digest`] of the bytes |
+//! | `manifests/` | the text whose digest is the key of an action | [`ActionDigest`] of the text |
+//! | `results/` | what a successful action produced | the same [`ActionDigest`] |
+//!
+//! `attempts/` holds the private folders of running actions, `scratch/` their checkpoints, `locks/` their
+//! kernel locks, `bad/` objects that failed verification, `runs/` the journals.
+//!
+//! Invariants: an object is in place before any result names it; a result is published once, by whoever comes
+//! first, and a later one adopts it; every read that hands out bytes has verified their digest. This crate knows
+//! nothing of stages and parses nothing but its own records.
+
+mod attempt;
+mod digest;
+mod durable;
+mod lock;
+mod object;
+mod result;
+mod store;
+
+pub use attempt::Attempt;
+pub use digest::{ActionDigest, Digest, ParseDigestError};
+pub use lock::ActionLock;
+pub use object::Object;
+pub use result::{ActionResult, Provenance, Published};
+pub use store::{Store, StoreError};

@@ -1,0 +1,48 @@
+//! What a successful action leaves in the action cache.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Object;
+
+/// The outcome of an action that succeeded. Failures are never recorded here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionResult {
+    /// Output port → object.
+    pub outputs: BTreeMap<String, Object>,
+    /// Metric name → value; finite.
+    pub metrics: BTreeMap<String, f64>,
+    /// How it came about; never part of a key.
+    pub provenance: Provenance,
+}
+
+/// The circumstances of an action, recorded and not hashed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Host name.
+    pub host: String,
+    /// Device, as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Threads the action was given.
+    pub threads: usize,
+    /// Start, milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// Wall time, milliseconds.
+    pub duration_ms: u64,
+    /// Highest resident memory of the worker during the action, MiB.
+    pub peak_memory_mib: u64,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// What became of an attempt to publish a result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Published {
+    /// The record is ours.
+    First,
+    /// Another was there before: it stands, and is to be used in place of ours.
+    Adopted(ActionResult),
+}

@@ -1,0 +1,1 @@
+//! `Command`: any program as a stage.

@@ -1,0 +1,109 @@
+//! The graph of a pipeline: stages × axes × seeds, wired and checked, before any cache is consulted.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ablate_stage::DynStage;
+
+use crate::pipeline::TableSpec;
+use crate::syntax::Node;
+
+/// Index of an instance in [`Graph::instances`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(pub usize);
+
+/// Index of an axis in [`Graph::axes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AxisId(pub usize);
+
+/// A named list of values, by the names they have in tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// The name in the pipeline file, as `graph.k`.
+    pub name: String,
+    /// The name in instances: the last segment of `name` where no other axis ends like it, else `name`.
+    pub short: String,
+    /// The values' names, in the order written.
+    pub labels: Vec<String>,
+}
+
+/// An input's source: an output of another instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The instance that makes it.
+    pub from: InstanceId,
+    /// Its output port.
+    pub output: String,
+}
+
+/// A stage at the axes that reach it: its own fields' and wires', and its ancestors'.
+pub struct Instance {
+    /// The stage's name in the pipeline.
+    pub stage: String,
+    /// Its parameters.
+    pub params: Box<dyn DynStage>,
+    /// Axis → index of the value, for the axes that reach it.
+    pub point: BTreeMap<AxisId, usize>,
+    /// The seed, where it or an ancestor is seeded.
+    pub seed: Option<u64>,
+    /// Input port → source.
+    pub inputs: BTreeMap<String, Wire>,
+    /// The stage's syntax after axes and settings, every piece with the place it was written at.
+    pub node: Node,
+}
+
+/// One point and seed of the sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Index of each axis' value, in the order of [`Graph::axes`].
+    pub point: Vec<usize>,
+    /// The seed.
+    pub seed: u64,
+    /// Stage name → its instance in this trial.
+    pub instances: BTreeMap<String, InstanceId>,
+}
+
+/// Every instance of a pipeline, each once, sources before consumers.
+pub struct Graph {
+    /// The pipeline's name.
+    pub name: String,
+    /// Topologically ordered.
+    pub instances: Vec<Instance>,
+    /// In the order written.
+    pub axes: Vec<Axis>,
+    /// Every point and seed.
+    pub trials: Vec<Trial>,
+    /// The tables the pipeline declares, in the order written.
+    pub tables: Vec<TableSpec>,
+}
+
+impl Graph {
+    /// An instance.
+    pub fn instance(&self, id: InstanceId) -> &Instance {
+        &self.instances[id.0]
+    }
+
+    /// An instance's name, as `graph[images=cifar10,k=5,seed=0]`.
+    pub fn instance_name(&self, id: InstanceId) -> String {
+        let instance = self.instance(id);
+        let mut name = instance.stage.clone();
+        let axes = instance.point.iter().map(|(axis, &value)| {
+            let axis = &self.axes[axis.0];
+            (axis.short.clone(), axis.labels[value].clone())
+        });
+        let parts = axes.chain(instance.seed.map(|seed| ("seed".to_owned(), seed.to_string())));
+        for (index, (key, value)) in parts.enumerate() {
+            let opening = if index == 0 { '[' } else { ',' };
+            write!(name, "{opening}{key}={value}").expect("writing to a string");
+        }
+        if name.len() > instance.stage.len() {
+            name.push(']');
+        }
+        name
+    }
+
+    /// Every instance's id, sources before consumers.
+    pub fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
+        (0..self.instances.len()).map(InstanceId)
+    }
+}

@@ -1,0 +1,31 @@
+//! The engine of ablate: from a pipeline file to a table.
+//!
+//! Phases are functions, and what stands between them is a type; a later type is never written back into an earlier
+//! one.
+//!
+//! ```text
+//! text ─parse→ Pipeline ─expand→ Graph ─plan→ Plan ─execute→ journal + action results ─gather→ Rows ─render→ table
+//! ```
+//!
+//! The library never prints and never names a tensor backend; the command line in [`cli`] is its only face.
+
+pub mod cli;
+pub mod command;
+pub mod decode;
+pub mod diagnostic;
+pub mod execute;
+pub mod expand;
+pub mod graph;
+pub mod journal;
+pub mod manifest;
+pub mod pipeline;
+pub mod plan;
+pub mod progress;
+pub mod reference;
+pub mod rows;
+pub mod scheduler;
+pub mod source;
+pub mod syntax;
+#[cfg(feature = "tables")]
+pub mod table;
+pub mod worker;

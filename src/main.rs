@@ -1,0 +1,2 @@
+//! ablate.
+fn main() {}

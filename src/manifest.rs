@@ -1,0 +1,1 @@
+//! The text whose digest is an action's key.

@@ -1,0 +1,1 @@
+//! The documentation of stage kinds, from their doc comments.

@@ -1,0 +1,1 @@
+//! Which action starts next: pure state, events in, effects out.

@@ -1,0 +1,1 @@
+//! Source texts and places in them.

@@ -1,0 +1,1 @@
+//! RON text to a tree whose every piece knows its place.

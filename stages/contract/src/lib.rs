@@ -1,0 +1,26 @@
+//! What a stage is: its parameters as a value, its ports, its artifacts, and the job it runs.
+//!
+//! A stage kind is a plain struct whose fields are the stage's parameters. It implements [`Stage`] and is put into a
+//! [`Registry`]; nothing else in the program knows it by name. The engine sees it as a [`DynStage`].
+//!
+//! Artifacts are files in open formats, described in [`ArtifactKind`]; [`Tensors`] reads and writes the ones made of
+//! tensors. Nothing here depends on a tensor library or on the engine.
+
+mod artifact;
+mod device;
+mod error;
+mod job;
+mod metrics;
+mod registry;
+mod stage;
+mod tensors;
+
+pub use ablate_cache as cache;
+pub use artifact::{ArtifactKind, BadArtifact, Port, Split};
+pub use device::{Device, ParseDeviceError};
+pub use error::StageError;
+pub use job::{Job, JobFiles, Report, StopFlag};
+pub use metrics::Metrics;
+pub use registry::{ParseStage, Registry, StageKind};
+pub use stage::{DynStage, FieldError, Request, Stage};
+pub use tensors::{Tensor, TensorData, Tensors};

@@ -1,0 +1,153 @@
+//! The stage trait, and its form the engine handles.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Job, Port, StageError};
+
+/// What an action asks of the machine. Never part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Most threads it can use well; it may get fewer.
+    pub cpus: usize,
+    /// Whether it runs on a GPU where there is one.
+    pub gpu: bool,
+}
+
+impl Request {
+    /// One thread of the processor.
+    pub const ONE_CPU: Self = Self { cpus: 1, gpu: false };
+    /// Every thread of the processor.
+    pub const ALL_CPUS: Self = Self { cpus: usize::MAX, gpu: false };
+    /// A GPU where there is one, otherwise every thread of the processor.
+    pub const TRAIN: Self = Self { cpus: usize::MAX, gpu: true };
+}
+
+/// A value a stage cannot work with although its type is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the field from the stage, as `method.temperature`.
+    pub path: String,
+    /// What is wrong, as "must be above 0, is -1".
+    pub message: String,
+}
+
+impl FieldError {
+    /// A complaint about one field.
+    pub fn new(path: &str, message: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), message: message.into() }
+    }
+}
+
+/// A stage: its parameters, as a value.
+///
+/// The struct's doc comments are the stage's documentation; its serde names are the language's words. Every struct and
+/// variant below it refuses unknown fields (`#[serde(deny_unknown_fields)]`) and writes its defaults out.
+pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    /// The struct's name, and the word in the pipeline file.
+    const KIND: &'static str;
+    /// Raised when the same fields would now give other bytes.
+    const REVISION: u32;
+    /// Whether the seed changes the result, and so enters the key.
+    const SEEDED: bool;
+
+    /// What it reads.
+    fn inputs(&self) -> Vec<Port>;
+
+    /// What it writes.
+    fn outputs(&self) -> Vec<Port>;
+
+    /// Files outside the store whose content the result depends on; relative ones are below the project's root.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Everything wrong with its values.
+    fn validate(&self) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What it asks of the machine.
+    fn request(&self) -> Request;
+
+    /// Does the work: reads `job.input(..)`, writes `job.output(..)`.
+    ///
+    /// # Errors
+    /// Whatever kept it from writing every output.
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError>;
+}
+
+/// A stage of any kind, as the engine handles it.
+pub trait DynStage: Send {
+    /// [`Stage::KIND`].
+    fn kind(&self) -> &'static str;
+    /// [`Stage::REVISION`].
+    fn revision(&self) -> u32;
+    /// [`Stage::SEEDED`].
+    fn seeded(&self) -> bool;
+    /// [`Stage::inputs`].
+    fn inputs(&self) -> Vec<Port>;
+    /// [`Stage::outputs`].
+    fn outputs(&self) -> Vec<Port>;
+    /// [`Stage::files`].
+    fn files(&self) -> Vec<PathBuf>;
+    /// [`Stage::validate`].
+    fn validate(&self) -> Vec<FieldError>;
+    /// [`Stage::request`].
+    fn request(&self) -> Request;
+    /// The stage as RON with every default written out, one field a line: its part of the key.
+    fn canonical(&self) -> String;
+    /// [`Stage::run`].
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError>;
+}
+
+impl<S: Stage> DynStage for S {
+    fn kind(&self) -> &'static str {
+        S::KIND
+    }
+
+    fn revision(&self) -> u32 {
+        S::REVISION
+    }
+
+    fn seeded(&self) -> bool {
+        S::SEEDED
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        Stage::inputs(self)
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        Stage::outputs(self)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Stage::files(self)
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        Stage::validate(self)
+    }
+
+    fn request(&self) -> Request {
+        Stage::request(self)
+    }
+
+    fn canonical(&self) -> String {
+        let config = ron::ser::PrettyConfig::new()
+            .struct_names(true)
+            .new_line("\n")
+            .indentor("    ")
+            .number_suffixes(false)
+            .escape_strings(true);
+        ron::ser::to_string_pretty(self, config).expect("a stage is plain data")
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        Stage::run(self, job)
+    }
+}

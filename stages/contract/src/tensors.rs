@@ -1,0 +1,283 @@
+//! Named tensors in a safetensors file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::{BadArtifact, StageError};
+
+/// The elements of a tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    /// Bytes.
+    U8(Vec<u8>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// 32-bit floats.
+    F32(Vec<f32>),
+}
+
+impl TensorData {
+    fn len(&self) -> usize {
+        match self {
+            Self::U8(values) => values.len(),
+            Self::I64(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::U8(_) => Dtype::U8,
+            Self::I64(_) => Dtype::I64,
+            Self::F32(_) => Dtype::F32,
+        }
+    }
+
+    fn element_size(&self) -> usize {
+        match self {
+            Self::U8(_) => 1,
+            Self::I64(_) => 8,
+            Self::F32(_) => 4,
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::U8(values) => out.write_all(values),
+            Self::I64(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
+            Self::F32(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
+        }
+    }
+}
+
+/// A tensor: shape and elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: TensorData,
+}
+
+impl Tensor {
+    /// The shape, outermost dimension first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, row-major.
+    pub fn data(&self) -> &TensorData {
+        &self.data
+    }
+}
+
+/// Named tensors and text metadata, as one safetensors file. Files are byte-for-byte determined by the content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tensors {
+    tensors: BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Tensors {
+    /// Without any tensor.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tensor.
+    ///
+    /// # Panics
+    /// When `shape` does not hold as many elements as `data`.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, shape: &[usize], data: TensorData) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not fit its data");
+        self.tensors.insert(name.into(), Tensor { shape: shape.to_vec(), data });
+        self
+    }
+
+    /// Adds a piece of metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// A piece of metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// The tensors by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A tensor by name.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn get(&self, name: &str) -> Result<&Tensor, BadArtifact> {
+        self.tensors.get(name).ok_or_else(|| BadArtifact::new(format!("it has no tensor `{name}`")))
+    }
+
+    /// The elements of a u8 tensor.
+    ///
+    /// # Errors
+    /// Where there is none of that name and type.
+    pub fn u8(&self, name: &str) -> Result<&[u8], BadArtifact> {
+        match &self.get(name)?.data {
+            TensorData::U8(values) => Ok(values),
+            other => Err(wrong_type(name, other, "u8")),
+        }
+    }
+
+    /// The elements of an i64 tensor.
+    ///
+    /// # Errors
+    /// Where there is none of that name and type.
+    pub fn i64(&self, name: &str) -> Result<&[i64], BadArtifact> {
+        match &self.get(name)?.data {
+            TensorData::I64(values) => Ok(values),
+            other => Err(wrong_type(name, other, "i64")),
+        }
+    }
+
+    /// The elements of an f32 tensor.
+    ///
+    /// # Errors
+    /// Where there is none of that name and type.
+    pub fn f32(&self, name: &str) -> Result<&[f32], BadArtifact> {
+        match &self.get(name)?.data {
+            TensorData::F32(values) => Ok(values),
+            other => Err(wrong_type(name, other, "f32")),
+        }
+    }
+
+    /// Whether every float is finite.
+    ///
+    /// # Errors
+    /// With the first tensor where one is not.
+    pub fn check_finite(&self) -> Result<(), BadArtifact> {
+        for (name, tensor) in self.iter() {
+            if let TensorData::F32(values) = &tensor.data
+                && let Some(at) = values.iter().position(|value| !value.is_finite())
+            {
+                return Err(BadArtifact::new(format!("tensor `{name}` is {} at element {at}", values[at])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a safetensors file of u8, i64 and f32 tensors.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is malformed, or has tensors of other types.
+    pub fn read(path: &Path) -> Result<Self, BadArtifact> {
+        let bytes = fs::read(path).map_err(|error| BadArtifact::new(error.to_string()))?;
+        let malformed =
+            |error: safetensors::SafeTensorError| BadArtifact::new(format!("it is not safetensors: {error}"));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+        let tensors = file.iter().map(|(name, view)| Ok((name.to_owned(), read_view(name, &view)?)));
+        Ok(Self { tensors: tensors.collect::<Result<_, BadArtifact>>()?, metadata })
+    }
+
+    /// Writes a safetensors file. The header is in order of name, so equal content gives equal bytes (the
+    /// `safetensors` crate keeps metadata in a hash map, whose order varies from run to run).
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), StageError> {
+        let mut header = serde_json::Map::new();
+        if !self.metadata.is_empty() {
+            header.insert("__metadata__".to_owned(), serde_json::json!(self.metadata));
+        }
+        let mut offset = 0;
+        for (name, tensor) in self.iter() {
+            let end = offset + tensor.data.len() * tensor.data.element_size();
+            let entry = serde_json::json!({
+                "dtype": tensor.data.dtype(), "shape": tensor.shape, "data_offsets": [offset, end],
+            });
+            header.insert(name.to_owned(), entry);
+            offset = end;
+        }
+        let mut header = serde_json::Value::Object(header).to_string();
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let write = || -> io::Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(header.as_bytes())?;
+            self.iter().try_for_each(|(_, tensor)| tensor.data.write(&mut file))?;
+            file.flush()
+        };
+        write().map_err(StageError::io(path))
+    }
+}
+
+fn wrong_type(name: &str, found: &TensorData, expected: &str) -> BadArtifact {
+    BadArtifact::new(format!("tensor `{name}` is {:?}, expected {expected}", found.dtype()))
+}
+
+fn read_view(name: &str, view: &TensorView<'_>) -> Result<Tensor, BadArtifact> {
+    let data = view.data();
+    let data = match view.dtype() {
+        Dtype::U8 => TensorData::U8(data.to_vec()),
+        Dtype::I64 => TensorData::I64(
+            data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect(),
+        ),
+        Dtype::F32 => TensorData::F32(
+            data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect(),
+        ),
+        other => {
+            return Err(BadArtifact::new(format!(
+                "tensor `{name}` has type {other:?}, expected u8, i64 or f32"
+            )));
+        }
+    };
+    Ok(Tensor { shape: view.shape().to_vec(), data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_reads_back_and_is_the_same_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let tensors = Tensors::new()
+            .with("b", &[2, 2], TensorData::F32(vec![1.0, -2.5, 3.0, 0.0]))
+            .with("a", &[3], TensorData::U8(vec![1, 2, 3]))
+            .with("c", &[0], TensorData::I64(vec![]))
+            .with_metadata("name", "x")
+            .with_metadata("classes", "[\"cat\"]")
+            .with_metadata("architecture", "Y()");
+        let paths = [dir.path().join("1"), dir.path().join("2")];
+        for path in &paths {
+            tensors.write(path).unwrap();
+            assert_eq!(Tensors::read(path).unwrap(), tensors);
+        }
+        assert_eq!(fs::read(&paths[0]).unwrap(), fs::read(&paths[1]).unwrap());
+    }
+
+    #[test]
+    fn a_lying_header_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let header = br#"{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&[0; 4]);
+        for len in 0..bytes.len() + 1 {
+            fs::write(&path, &bytes[..len]).unwrap();
+            assert!(Tensors::read(&path).is_err(), "{len} bytes");
+        }
+    }
+}

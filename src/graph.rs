@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use ablate_stage::DynStage;
 
@@ -40,8 +41,8 @@ pub struct Wire {
 pub struct Instance {
     /// The stage's name in the pipeline.
     pub stage: String,
-    /// Its parameters.
-    pub params: Box<dyn DynStage>,
+    /// Its parameters, shared with every instance of the stage that has the same.
+    pub params: Arc<dyn DynStage>,
     /// Axis → index of the value, for the axes that reach it.
     pub point: BTreeMap<AxisId, usize>,
     /// The seed, where it or an ancestor is seeded.
@@ -49,7 +50,7 @@ pub struct Instance {
     /// Input port → source.
     pub inputs: BTreeMap<String, Wire>,
     /// The stage's syntax after axes and settings, every piece with the place it was written at.
-    pub node: Node,
+    pub node: Arc<Node>,
 }
 
 /// One point and seed of the sweep.
@@ -60,7 +61,7 @@ pub struct Trial {
     /// The seed.
     pub seed: u64,
     /// Stage name → its instance in this trial.
-    pub instances: BTreeMap<String, InstanceId>,
+    pub instances: BTreeMap<Arc<str>, InstanceId>,
 }
 
 /// Every instance of a pipeline, each once, sources before consumers.

@@ -46,7 +46,7 @@ impl FieldError {
 ///
 /// The struct's doc comments are the stage's documentation; its serde names are the language's words. Every struct and
 /// variant below it refuses unknown fields (`#[serde(deny_unknown_fields)]`) and writes its defaults out.
-pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The struct's name, and the word in the pipeline file.
     const KIND: &'static str;
     /// Raised when the same fields would now give other bytes.
@@ -81,7 +81,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
 }
 
 /// A stage of any kind, as the engine handles it.
-pub trait DynStage: Send {
+pub trait DynStage: Send + Sync {
     /// [`Stage::KIND`].
     fn kind(&self) -> &'static str;
     /// [`Stage::REVISION`].

@@ -3,11 +3,17 @@
 //! Losses, layers, metrics, schedules and graph builders are public functions on plain tensors; the stages compose them.
 
 pub mod artifacts;
+pub mod device;
+pub mod ema;
+pub mod losses;
+pub mod optimiser;
+pub mod schedule;
+pub mod weights;
 
 use ablate_stage::Registry;
 
-/// Adds every learning stage to a registry.
+/// Adds every learning stage to a registry, and the accelerators this build can use.
 #[must_use]
 pub fn register(registry: Registry) -> Registry {
-    registry
+    registry.with_accelerators(device::accelerators)
 }

@@ -1,5 +1,7 @@
 //! A pipeline file as written.
 
+use std::fmt;
+
 use crate::source::Span;
 
 /// A table to print, as declared under `tables`.
@@ -43,5 +45,11 @@ impl Cell {
         match self {
             Self::MeanStd(metric) | Self::Mean(metric) | Self::Median(metric) => metric,
         }
+    }
+}
+
+impl fmt::Display for MetricRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.stage, self.metric)
     }
 }

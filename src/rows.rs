@@ -1,1 +1,103 @@
-//! Results as rows, one a trial.
+//! Results as rows: one for each point and seed that the chosen metrics can tell apart.
+
+use std::collections::BTreeSet;
+
+use ablate_stage::cache::ActionResult;
+
+use crate::graph::{AxisId, Graph, InstanceId};
+use crate::pipeline::MetricRef;
+
+/// What became of an instance.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// It succeeded.
+    Done(&'a ActionResult),
+    /// It has not run yet.
+    Missing,
+    /// Its last attempt failed, or what it depends on did.
+    Failed,
+}
+
+/// A metric in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value {
+    /// Its value.
+    Measured(f64),
+    /// Its stage has not run yet.
+    Missing,
+    /// Its stage failed.
+    Failed,
+    /// Its stage ran and reported no metric of that name.
+    Unreported,
+}
+
+impl Value {
+    /// The number, where there is one.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Measured(value) => Some(value),
+            Self::Missing | Self::Failed | Self::Unreported => None,
+        }
+    }
+}
+
+/// The metrics of one point and seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// For each axis of the graph, the index of its value; `None` where the axis reaches none of the metrics' stages.
+    pub point: Vec<Option<usize>>,
+    /// The seed; `None` where it reaches none of the metrics' stages.
+    pub seed: Option<u64>,
+    /// In the order of [`Rows::metrics`].
+    pub values: Vec<Value>,
+}
+
+/// Rows of chosen metrics, in the order of trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    /// The metrics.
+    pub metrics: Vec<MetricRef>,
+    /// The rows, each point and seed once.
+    pub rows: Vec<Row>,
+}
+
+/// Gathers metrics. Trials that differ only in axes none of the metrics' stages carries are one row, so a result that
+/// several trials share counts once.
+pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Rows {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for trial in &graph.trials {
+        let instances: Vec<Option<InstanceId>> =
+            metrics.iter().map(|metric| trial.instances.get(metric.stage.as_str()).copied()).collect();
+        let carriers = || instances.iter().flatten().map(|&id| graph.instance(id));
+        let point: Vec<Option<usize>> = (0..graph.axes.len())
+            .map(|axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied()))
+            .collect();
+        let seed = carriers().find_map(|instance| instance.seed);
+        if !seen.insert((point.clone(), seed)) {
+            continue;
+        }
+        let values = metrics.iter().zip(&instances).map(|(metric, &id)| match id.map(&outcome) {
+            Some(Outcome::Done(result)) => {
+                result.metrics.get(&metric.metric).map_or(Value::Unreported, |&value| Value::Measured(value))
+            }
+            Some(Outcome::Failed) => Value::Failed,
+            Some(Outcome::Missing) | None => Value::Missing,
+        });
+        rows.push(Row { point, seed, values: values.collect() });
+    }
+    Rows { metrics: metrics.to_vec(), rows }
+}
+
+/// Every metric any finished instance reports, in order of stage and name.
+pub fn all_metrics<'a>(graph: &Graph, outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Vec<MetricRef> {
+    let mut found = BTreeSet::new();
+    for id in graph.ids() {
+        if let Outcome::Done(result) = outcome(id) {
+            for metric in result.metrics.keys() {
+                found.insert((graph.instance(id).stage.clone(), metric.clone()));
+            }
+        }
+    }
+    found.into_iter().map(|(stage, metric)| MetricRef { stage, metric }).collect()
+}

@@ -1,1 +1,661 @@
 //! From a syntax tree to typed values.
+//!
+//! A serde deserializer over [`Node`]. Errors are kept beside it, each with the place of the innermost piece it is
+//! about, so it does not matter that type-erased serde keeps only the text of an error. A field that does not decode
+//! is left out and the whole is decoded again, so that one pass over a file finds all of its errors.
+//!
+//! Every struct refuses fields it does not have. Where RON asks for `Some(x)` or for the parentheses of a newtype, a
+//! bare `x` will do, and a whole number will do for a float.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt;
+
+use ablate_stage::{DynStage, StageKind};
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::syntax::{Field, Node, Value};
+
+/// How often a value is decoded again without the fields found wrong; each round finds at least one error.
+const MAX_ROUNDS: usize = 64;
+
+/// Decodes a value.
+///
+/// # Errors
+/// Everything wrong with it.
+pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Diagnostics> {
+    decode_in_rounds(node, false, |decoder| T::deserialize(decoder).ok())
+}
+
+/// Decodes a stage of a kind whose name is already known to be the node's, and validates its values.
+///
+/// # Errors
+/// Everything wrong with its fields; if they decode, everything [`ablate_stage::Stage::validate`] complains of.
+pub fn decode_stage(kind: &StageKind, node: &Node) -> Result<Box<dyn DynStage>, Diagnostics> {
+    let stage = decode_in_rounds(node, true, |decoder| {
+        (kind.parse)(&mut <dyn erased_serde::Deserializer<'_>>::erase(decoder)).ok()
+    })?;
+    let mut wrong = Diagnostics::new();
+    for error in stage.validate() {
+        let place = node.nearest(&error.path).span;
+        wrong.push(Diagnostic::new(place, format!("`{}` {}", error.path, error.message)));
+    }
+    wrong.or(stage)
+}
+
+fn decode_in_rounds<T>(
+    node: &Node,
+    unnamed: bool,
+    mut attempt: impl FnMut(Decoder<'_>) -> Option<T>,
+) -> Result<T, Diagnostics> {
+    let sink = Sink::default();
+    for _ in 0..MAX_ROUNDS {
+        sink.left_out_one.set(false);
+        match attempt(Decoder { node, sink: &sink, unnamed }) {
+            Some(value) => return sink.errors.into_inner().or(value),
+            None if sink.left_out_one.get() => {}
+            None => break,
+        }
+    }
+    Err(sink.errors.into_inner())
+}
+
+/// What decoding keeps beside the values.
+#[derive(Default)]
+struct Sink {
+    errors: RefCell<Diagnostics>,
+    /// The values of fields that are known to be wrong.
+    left_out: RefCell<HashSet<*const Node>>,
+    left_out_one: Cell<bool>,
+}
+
+impl Sink {
+    fn record(&self, error: Diagnostic) -> Failure {
+        self.errors.borrow_mut().push(error);
+        Failure::Recorded
+    }
+
+    fn is_left_out(&self, node: &Node) -> bool {
+        self.left_out.borrow().contains(&std::ptr::from_ref(node))
+    }
+
+    /// Leaves a wrong value out of the next round: the innermost that can be left out, one a round.
+    fn leave_out(&self, node: &Node) {
+        if !self.left_out_one.replace(true) {
+            self.left_out.borrow_mut().insert(std::ptr::from_ref(node));
+        }
+    }
+}
+
+/// The text [`Failure::Recorded`] has while it passes through type-erased serde.
+const RECORDED: &str = "\0recorded";
+
+/// Why decoding stopped.
+#[derive(Debug)]
+enum Failure {
+    /// The sink knows.
+    Recorded,
+    /// A visitor lacks a field.
+    Missing(&'static str),
+    /// A visitor complains.
+    Complaint(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recorded => f.write_str(RECORDED),
+            Self::Missing(field) => write!(f, "missing field `{field}`"),
+            Self::Complaint(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl de::Error for Failure {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        let message = message.to_string();
+        if message == RECORDED { Self::Recorded } else { Self::Complaint(message) }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
+    }
+}
+
+/// A piece of the tree about to be decoded.
+#[derive(Clone, Copy)]
+struct Decoder<'a> {
+    node: &'a Node,
+    sink: &'a Sink,
+    /// Whether the name in front of the parentheses has been dealt with, as a variant's or a stage kind's.
+    unnamed: bool,
+}
+
+impl<'a> Decoder<'a> {
+    fn of(self, node: &'a Node) -> Self {
+        Self { node, unnamed: false, ..self }
+    }
+
+    fn without_name(self) -> Self {
+        Self { unnamed: true, ..self }
+    }
+
+    fn name(self) -> Option<&'a str> {
+        if self.unnamed { None } else { self.node.name() }
+    }
+
+    fn error(self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.node.span, message)
+    }
+
+    fn expected(self, what: &str) -> Failure {
+        let error = self.error(format!("expected {what}, found {}", self.node.describe()));
+        self.sink.record(match &self.node.value {
+            Value::Name(_) if what == "a string" => error.help("write a string in double quotes"),
+            _ => error,
+        })
+    }
+
+    /// Records what a visitor complains of at this piece, unless a place inside it is recorded already.
+    fn settle<T>(self, result: Result<T, Failure>) -> Result<T, Failure> {
+        result.map_err(|failure| match failure {
+            Failure::Recorded => Failure::Recorded,
+            Failure::Missing(_) | Failure::Complaint(_) => self.sink.record(self.error(failure.to_string())),
+        })
+    }
+
+    fn check_name(self, expected: &str) -> Result<(), Failure> {
+        match self.name() {
+            Some(found) if found != expected => {
+                let error = Diagnostic::new(
+                    self.node.name_span(),
+                    format!("expected `{expected}`, found {}", self.node.describe()),
+                );
+                Err(self.sink.record(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The fields of a struct or struct variant called `name`.
+    fn visit_fields<V: Visitor<'a>>(
+        self,
+        name: &str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let fields: &[Field] = match &self.node.value {
+            Value::Struct(_, fields) => fields,
+            Value::Tuple(_, items) if items.is_empty() => &[],
+            Value::Name(_) => &[],
+            Value::Tuple(_, items) => {
+                let error = Diagnostic::new(items[0].span, format!("the fields of `{name}` have names"));
+                return Err(self.sink.record(error.help(match known {
+                    [] => format!("`{name}` has no fields"),
+                    [first, ..] => format!("write `{name}({first}: ..)`; its fields: {}", listed(known)),
+                })));
+            }
+            _ => return Err(self.expected(&format!("`{name}(..)`"))),
+        };
+        let access = FieldAccess { decoder: self, name, known, fields: fields.iter(), value: None };
+        match visitor.visit_map(access) {
+            Err(Failure::Missing(field)) => {
+                let was_wrong = |it: &Field| it.name.text == field && self.sink.is_left_out(&it.value);
+                if fields.iter().any(was_wrong) {
+                    return Err(Failure::Recorded);
+                }
+                let place =
+                    Diagnostic::new(self.node.name_span(), format!("`{name}` needs the field `{field}`"));
+                Err(self.sink.record(place.help(format!("its fields: {}", listed(known)))))
+            }
+            result => self.settle(result),
+        }
+    }
+
+    fn visit_items<V: Visitor<'a>>(
+        self,
+        items: &'a [Node],
+        length: Option<usize>,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        if let Some(length) = length
+            && items.len() != length
+        {
+            return Err(self
+                .sink
+                .record(self.error(format!("expected {length} values, found {}", items.len()))));
+        }
+        self.settle(visitor.visit_seq(ItemAccess { decoder: self, items: items.iter() }))
+    }
+
+    fn visit_entries<V: Visitor<'a>>(
+        self,
+        entries: &'a [(Node, Node)],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.settle(visitor.visit_map(EntryAccess { decoder: self, entries: entries.iter(), value: None }))
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+macro_rules! integers {
+    ($($method:ident $visit:ident $type:ty),*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+            let Value::Integer(number) = self.node.value else {
+                return Err(self.expected("a whole number"));
+            };
+            let out_of_range = |limit: String| {
+                self.sink.record(self.error(format!("expected a whole number of {limit}, found {number}")))
+            };
+            match <$type>::try_from(number) {
+                Ok(number) => self.settle(visitor.$visit(number)),
+                Err(_) if number < 0 => Err(out_of_range(format!("at least {}", <$type>::MIN))),
+                Err(_) => Err(out_of_range(format!("at most {}", <$type>::MAX))),
+            }
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Decoder<'de> {
+    type Error = Failure;
+
+    integers! {
+        deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16, deserialize_i32 visit_i32 i32,
+        deserialize_i64 visit_i64 i64, deserialize_i128 visit_i128 i128,
+        deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64, deserialize_u128 visit_u128 u128
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Bool(_) => self.deserialize_bool(visitor),
+            Value::Integer(number) if u64::try_from(*number).is_ok() => self.deserialize_u64(visitor),
+            Value::Integer(_) => self.deserialize_i64(visitor),
+            Value::Float(..) => self.deserialize_f64(visitor),
+            Value::Char(_) => self.deserialize_char(visitor),
+            Value::Text(_) => self.deserialize_str(visitor),
+            Value::Bytes(_) => self.deserialize_bytes(visitor),
+            Value::List(items) => self.visit_items(items, None, visitor),
+            Value::Map(entries) => self.visit_entries(entries, visitor),
+            Value::Tuple(None, items) if items.is_empty() => self.settle(visitor.visit_unit()),
+            Value::Tuple(Some(name), items) if name.text == "Some" && items.len() == 1 => {
+                self.settle(visitor.visit_some(self.of(&items[0])))
+            }
+            Value::Tuple(_, items) => self.visit_items(items, None, visitor),
+            Value::Struct(_, fields) => {
+                let access = FieldAccess {
+                    decoder: self,
+                    name: self.name().unwrap_or("struct"),
+                    known: &[],
+                    fields: fields.iter(),
+                    value: None,
+                };
+                self.settle(visitor.visit_map(AnyFieldAccess(access)))
+            }
+            Value::Name(name) if name == "None" => self.settle(visitor.visit_none()),
+            Value::Name(name) => self.settle(visitor.visit_borrowed_str(name)),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match self.node.value {
+            Value::Bool(value) => self.settle(visitor.visit_bool(value)),
+            _ => Err(self.expected("`true` or `false`")),
+        }
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        // Digits go straight to f32: by way of f64 they would be rounded twice.
+        let number = match &self.node.value {
+            Value::Float(number, text) => text.parse().unwrap_or(*number as f32),
+            Value::Integer(number) => *number as f32,
+            _ => return Err(self.expected("a number")),
+        };
+        if number.is_finite() {
+            self.settle(visitor.visit_f32(number))
+        } else {
+            Err(self.sink.record(self.error(format!("expected a number of at most {:e}", f32::MAX))))
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match self.node.value {
+            Value::Float(number, _) => self.settle(visitor.visit_f64(number)),
+            Value::Integer(number) => self.settle(visitor.visit_f64(number as f64)),
+            _ => Err(self.expected("a number")),
+        }
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match self.node.value {
+            Value::Char(value) => self.settle(visitor.visit_char(value)),
+            _ => Err(self.expected("a character in single quotes")),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Text(text) => self.settle(visitor.visit_borrowed_str(text)),
+            _ => Err(self.expected("a string")),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Bytes(bytes) => self.settle(visitor.visit_borrowed_bytes(bytes)),
+            _ => Err(self.expected("a byte string, as `b\"..\"`")),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        let result = match &self.node.value {
+            Value::Name(name) if !self.unnamed && name == "None" => visitor.visit_none(),
+            Value::Tuple(Some(name), items) if !self.unnamed && name.text == "Some" && items.len() == 1 => {
+                visitor.visit_some(self.of(&items[0]))
+            }
+            Value::Tuple(Some(name), _) | Value::Struct(Some(name), _)
+                if !self.unnamed && name.text == "Some" =>
+            {
+                visitor.visit_some(self.without_name())
+            }
+            _ => visitor.visit_some(self),
+        };
+        self.settle(result)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Tuple(None, items) if items.is_empty() => self.settle(visitor.visit_unit()),
+            _ => Err(self.expected("`()`")),
+        }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.check_name(name)?;
+        match &self.node.value {
+            Value::Name(_) => self.settle(visitor.visit_unit()),
+            Value::Tuple(_, items) if items.is_empty() => self.settle(visitor.visit_unit()),
+            _ => Err(self.expected(&format!("`{name}`"))),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let is_wrapped = self.unnamed || self.name().is_none_or(|found| found == name);
+        let result = match &self.node.value {
+            Value::Tuple(_, items) if is_wrapped && items.len() == 1 => {
+                visitor.visit_newtype_struct(self.of(&items[0]))
+            }
+            _ if self.name() == Some(name) => visitor.visit_newtype_struct(self.without_name()),
+            _ => visitor.visit_newtype_struct(self),
+        };
+        self.settle(result)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::List(items) => self.visit_items(items, None, visitor),
+            _ => Err(self.expected("a list, as `[a, b]`")),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Tuple(_, items) if self.name().is_none() => self.visit_items(items, Some(length), visitor),
+            Value::List(items) => self.visit_items(items, Some(length), visitor),
+            _ => Err(self.expected(&format!("{length} values in parentheses"))),
+        }
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.check_name(name)?;
+        match &self.node.value {
+            Value::Tuple(_, items) => self.visit_items(items, Some(length), visitor),
+            _ => Err(self.expected(&format!("`{name}` with {length} values in parentheses"))),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Map(entries) => self.visit_entries(entries, visitor),
+            _ => Err(self.expected("a map, as `{\"key\": value}`")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.check_name(name)?;
+        self.visit_fields(name, fields, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let Some(name) = self.name() else {
+            let expected = format!("one of {}", listed(variants));
+            let error = self.error(format!("expected {expected}, found {}", self.node.describe()));
+            return Err(self.sink.record(match &self.node.value {
+                Value::Text(text) if variants.contains(&text.as_str()) => {
+                    error.help(format!("write `{text}` without quotes"))
+                }
+                _ => error,
+            }));
+        };
+        if !variants.contains(&name) {
+            let error =
+                Diagnostic::new(self.node.name_span(), format!("there is no `{name}` to choose here"));
+            return Err(self.sink.record(error.suggest(name, "one of", variants.iter().copied())));
+        }
+        self.settle(visitor.visit_enum(Variant { decoder: self, name }))
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.node.value {
+            Value::Name(text) | Value::Text(text) => self.settle(visitor.visit_borrowed_str(text)),
+            _ => Err(self.expected("a name")),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_unit()
+    }
+}
+
+/// The fields of a struct: those it does not have are recorded and passed over.
+struct FieldAccess<'a, 'n> {
+    decoder: Decoder<'a>,
+    name: &'n str,
+    known: &'static [&'static str],
+    fields: std::slice::Iter<'a, Field>,
+    value: Option<&'a Node>,
+}
+
+impl<'a> FieldAccess<'a, '_> {
+    fn decode_value<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        decode_entry(self.decoder, self.value.take(), seed)
+    }
+
+    fn next(&mut self) -> Option<&'a Field> {
+        let field = self.fields.by_ref().find(|field| !self.decoder.sink.is_left_out(&field.value))?;
+        self.value = Some(&field.value);
+        Some(field)
+    }
+}
+
+/// Decodes the value after a key; one that fails is left out of the next round.
+fn decode_entry<'a, S: DeserializeSeed<'a>>(
+    decoder: Decoder<'a>,
+    value: Option<&'a Node>,
+    seed: S,
+) -> Result<S::Value, Failure> {
+    let value = value.expect("serde asks for a value after its key");
+    let child = decoder.of(value);
+    child.settle(seed.deserialize(child)).inspect_err(|_| decoder.sink.leave_out(value))
+}
+
+impl<'de> de::MapAccess<'de> for FieldAccess<'de, '_> {
+    type Error = Failure;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
+        while let Some(field) = self.next() {
+            let name = field.name.text.as_str();
+            if self.known.contains(&name) {
+                return seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some);
+            }
+            let error = Diagnostic::new(field.name.span, format!("`{}` has no field `{name}`", self.name));
+            self.decoder.sink.record(error.suggest(name, "its fields", self.known.iter().copied()));
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        self.decode_value(seed)
+    }
+}
+
+/// The fields of a struct whose type is not known.
+struct AnyFieldAccess<'a, 'n>(FieldAccess<'a, 'n>);
+
+impl<'de> de::MapAccess<'de> for AnyFieldAccess<'de, '_> {
+    type Error = Failure;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
+        let field = self.0.next();
+        field.map(|field| seed.deserialize(BorrowedStrDeserializer::new(&field.name.text))).transpose()
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        self.0.decode_value(seed)
+    }
+}
+
+struct EntryAccess<'a> {
+    decoder: Decoder<'a>,
+    entries: std::slice::Iter<'a, (Node, Node)>,
+    value: Option<&'a Node>,
+}
+
+impl<'de> de::MapAccess<'de> for EntryAccess<'de> {
+    type Error = Failure;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
+        let sink = self.decoder.sink;
+        let Some((key, value)) = self.entries.by_ref().find(|(_, value)| !sink.is_left_out(value)) else {
+            return Ok(None);
+        };
+        self.value = Some(value);
+        let child = self.decoder.of(key);
+        child.settle(seed.deserialize(child)).inspect_err(|_| sink.leave_out(value)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        decode_entry(self.decoder, self.value.take(), seed)
+    }
+}
+
+struct ItemAccess<'a> {
+    decoder: Decoder<'a>,
+    items: std::slice::Iter<'a, Node>,
+}
+
+impl<'de> de::SeqAccess<'de> for ItemAccess<'de> {
+    type Error = Failure;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Failure> {
+        let Some(item) = self.items.next() else { return Ok(None) };
+        let child = self.decoder.of(item);
+        child.settle(seed.deserialize(child)).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+/// An enum's value, by the name of its variant.
+struct Variant<'a> {
+    decoder: Decoder<'a>,
+    name: &'a str,
+}
+
+impl<'de> de::EnumAccess<'de> for Variant<'de> {
+    type Error = Failure;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Failure> {
+        let variant = seed.deserialize(BorrowedStrDeserializer::<Failure>::new(self.name))?;
+        Ok((variant, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'de> {
+    type Error = Failure;
+
+    fn unit_variant(self) -> Result<(), Failure> {
+        match &self.decoder.node.value {
+            Value::Name(_) => Ok(()),
+            Value::Tuple(_, items) if items.is_empty() => Ok(()),
+            _ => {
+                let error = self.decoder.error(format!("`{}` takes no values", self.name));
+                Err(self.decoder.sink.record(error.help(format!("write `{}` alone", self.name))))
+            }
+        }
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Failure> {
+        let inner = match &self.decoder.node.value {
+            Value::Tuple(_, items) if items.len() == 1 => self.decoder.of(&items[0]),
+            _ => self.decoder.without_name(),
+        };
+        inner.settle(seed.deserialize(inner))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Failure> {
+        match &self.decoder.node.value {
+            Value::Tuple(_, items) => self.decoder.visit_items(items, Some(length), visitor),
+            _ => Err(self.decoder.expected(&format!("`{}` with {length} values in parentheses", self.name))),
+        }
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.decoder.visit_fields(self.name, fields, visitor)
+    }
+}

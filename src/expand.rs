@@ -1,1 +1,291 @@
 //! From a pipeline to its graph of instances.
+//!
+//! Everything is checked here that can be without running anything: stage kinds and their fields, what the axes set,
+//! wires and what flows through them, cycles, tables. Errors of a whole file are found in one pass, each told once
+//! however many trials it is in.
+//!
+//! An instance carries the axes that set it and those that any of its inputs carries, and the seed if it or any of its
+//! inputs is seeded. As the inputs are instances themselves, it is enough to tell instances of a stage apart by their
+//! own values and their inputs' identity: what does not reach a stage cannot split it.
+
+mod axis;
+mod table;
+mod variant;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ablate_stage::{ArtifactKind, Registry};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::graph::{Axis, AxisId, Graph, Instance, InstanceId, Trial, Wire};
+use crate::pipeline::Pipeline;
+use axis::StageAxes;
+use variant::{Variant, Variants};
+use wire::{Input, Plug};
+
+/// The most trials a pipeline may have.
+pub const MAX_TRIALS: usize = 1_000_000;
+
+/// The instances and trials of a pipeline.
+///
+/// # Errors
+/// Everything wrong with it.
+pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnostics> {
+    let trial_count = count_trials(pipeline)?;
+    let mut wrong = Diagnostics::new();
+    let stage_axes = axis::resolve(pipeline, &mut wrong);
+    let stages = pipeline.stages.iter().zip(&stage_axes);
+    let variants: Vec<Variants> = stages
+        .clone()
+        .map(|(spec, axes)| Variants::decode(spec, axes, &pipeline.axes, registry, &mut wrong))
+        .collect();
+    let inputs: Vec<Vec<Input>> =
+        stages.map(|(spec, axes)| wire::inputs(pipeline, spec, axes, &mut wrong)).collect();
+    let mut builder = Builder::new(pipeline, &stage_axes, &variants, &inputs, wrong);
+    builder.trials.reserve_exact(trial_count);
+    builder.build_trials();
+    let Builder { instances, trials, mut wrong, .. } = builder;
+    let tables = table::check(pipeline, &variants, &mut wrong);
+    wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes: axes_of(pipeline), trials, tables })
+}
+
+/// How many trials there are, checked before anything is expanded.
+fn count_trials(pipeline: &Pipeline) -> Result<usize, Diagnostic> {
+    let sizes = pipeline.axes.iter().map(|axis| axis.values.len()).chain([pipeline.seeds.len()]);
+    let count = sizes.clone().try_fold(1_usize, usize::checked_mul);
+    match count {
+        Some(count) if count <= MAX_TRIALS => Ok(count),
+        _ => {
+            let sizes: Vec<String> = sizes.map(|size| size.to_string()).collect();
+            let count = count.map_or_else(|| "more than 2^64".to_owned(), |count| count.to_string());
+            let message = format!("{count} trials, more than the {MAX_TRIALS} a pipeline may have");
+            let help = format!("axes × seeds are {}; take values out", sizes.join(" × "));
+            let largest = pipeline.axes.iter().rev().max_by_key(|axis| axis.values.len());
+            let place = largest.map_or(pipeline.name.span, |axis| axis.name.span);
+            Err(Diagnostic::new(place, message).marked("the largest axis").help(help))
+        }
+    }
+}
+
+fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let mut endings: HashMap<String, usize> = HashMap::from([("seed".to_owned(), 1)]);
+    for axis in &pipeline.axes {
+        *endings.entry(last(&axis.name.text)).or_default() += 1;
+    }
+    let axis = |axis: &crate::pipeline::AxisSpec| {
+        let name = axis.name.text.clone();
+        let short = last(&name);
+        let short = if endings[&short] == 1 { short } else { name.clone() };
+        Axis { name, short, labels: axis.values.iter().map(|value| value.label.clone()).collect() }
+    };
+    pipeline.axes.iter().map(axis).collect()
+}
+
+/// Builds each instance once, trial by trial.
+struct Builder<'a> {
+    pipeline: &'a Pipeline,
+    variants: &'a [Variants],
+    inputs: &'a [Vec<Input>],
+    /// The axes that set each stage, its fields or its inputs.
+    own_axes: Vec<Vec<usize>>,
+    /// The axes that decide wires: they alone can change the order of the stages.
+    wire_axes: Vec<usize>,
+    orders: HashMap<Vec<usize>, Option<Arc<[usize]>>>,
+    makers: BTreeMap<ArtifactKind, Vec<&'a str>>,
+    names: Vec<Arc<str>>,
+    instances: Vec<Instance>,
+    /// Longest way from a source, by instance.
+    levels: Vec<u32>,
+    /// Stage, variant, values of its wires' axes, inputs, seed → instance.
+    known: HashMap<Box<[u64]>, usize>,
+    trials: Vec<Trial>,
+    wrong: Diagnostics,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        pipeline: &'a Pipeline,
+        stage_axes: &'a [StageAxes],
+        variants: &'a [Variants],
+        inputs: &'a [Vec<Input>],
+        wrong: Diagnostics,
+    ) -> Self {
+        let own_axes = stage_axes.iter().zip(variants).map(|(axes, variants)| {
+            let wires = axes.wires.iter().map(|wire| wire.axis);
+            sorted(variants.axes().chain(wires))
+        });
+        let mut makers: BTreeMap<ArtifactKind, Vec<&str>> = BTreeMap::new();
+        for (spec, variants) in pipeline.stages.iter().zip(variants) {
+            let kinds = variants.iter().flat_map(|variant| &variant.outputs).map(|port| port.kind);
+            for kind in sorted(kinds) {
+                makers.entry(kind).or_default().push(&spec.name.text);
+            }
+        }
+        Self {
+            pipeline,
+            variants,
+            inputs,
+            own_axes: own_axes.collect(),
+            wire_axes: sorted(stage_axes.iter().flat_map(|axes| &axes.wires).map(|wire| wire.axis)),
+            orders: HashMap::new(),
+            makers,
+            names: pipeline.stages.iter().map(|stage| Arc::from(stage.name.text.as_str())).collect(),
+            instances: Vec::new(),
+            levels: Vec::new(),
+            known: HashMap::new(),
+            trials: Vec::new(),
+            wrong,
+        }
+    }
+
+    /// Every point, the last axis fastest, and every seed of each.
+    fn build_trials(&mut self) {
+        let sizes: Vec<usize> = self.pipeline.axes.iter().map(|axis| axis.values.len()).collect();
+        let mut point = vec![0; sizes.len()];
+        loop {
+            for &seed in &self.pipeline.seeds {
+                self.build_trial(&point, seed);
+            }
+            let Some(axis) = (0..sizes.len()).rev().find(|&axis| point[axis] + 1 < sizes[axis]) else {
+                break;
+            };
+            point[axis] += 1;
+            point[axis + 1..].fill(0);
+        }
+        self.sort_by_level();
+    }
+
+    fn build_trial(&mut self, point: &[usize], seed: u64) {
+        let Some(order) = self.order(point) else { return };
+        let mut built: Vec<Option<usize>> = vec![None; self.names.len()];
+        for &stage in order.iter() {
+            built[stage] = self.build_instance(stage, point, seed, &built);
+        }
+        let instances = self.names.iter().zip(&built);
+        let instances =
+            instances.filter_map(|(name, id)| Some((Arc::clone(name), InstanceId((*id)?)))).collect();
+        self.trials.push(Trial { point: point.to_vec(), seed, instances });
+    }
+
+    fn order(&mut self, point: &[usize]) -> Option<Arc<[usize]>> {
+        let values: Vec<usize> = self.wire_axes.iter().map(|&axis| point[axis]).collect();
+        if let Some(order) = self.orders.get(&values) {
+            return order.clone();
+        }
+        let order = wire::order(self.pipeline, self.inputs, point);
+        let order = order.map_err(|error| self.wrong.push(error)).ok().map(Arc::from);
+        self.orders.insert(values, order.clone());
+        order
+    }
+
+    /// The instance of a stage in a trial whose earlier stages are `built`; `None` where it or an input does not decode.
+    fn build_instance(
+        &mut self,
+        stage: usize,
+        point: &[usize],
+        seed: u64,
+        built: &[Option<usize>],
+    ) -> Option<usize> {
+        let variant_index = self.variants[stage].index(point);
+        let variant = self.variants[stage].get(variant_index)?;
+        let mut key = vec![stage as u64, variant_index as u64];
+        for input in &self.inputs[stage] {
+            key.extend(input.axis().map(|axis| point[axis] as u64));
+            if let Plug::Stage { stage: from, .. } = input.plug(point) {
+                key.push(built[*from].map_or(u64::MAX, |id| id as u64));
+            }
+        }
+        if variant.seeded {
+            key.push(seed);
+        }
+        if let Some(&id) = self.known.get(key.as_slice()) {
+            return Some(id);
+        }
+        let instance = self.wire_up(stage, variant, point, seed, built);
+        let sources = instance.inputs.values().map(|wire| self.levels[wire.from.0] + 1);
+        self.levels.push(sources.max().unwrap_or(0));
+        self.instances.push(instance);
+        let id = self.instances.len() - 1;
+        self.known.insert(key.into(), id);
+        Some(id)
+    }
+
+    /// An instance with its wires checked.
+    fn wire_up(
+        &mut self,
+        stage: usize,
+        variant: &'a Variant,
+        point: &[usize],
+        seed: u64,
+        built: &[Option<usize>],
+    ) -> Instance {
+        let pipeline = self.pipeline;
+        let name = &pipeline.stages[stage].name;
+        let mut wires = BTreeMap::new();
+        let mut wired = Vec::new();
+        for input in &self.inputs[stage] {
+            let plug = input.plug(point);
+            if !matches!(plug, Plug::Open) {
+                wired.push(input.port.text.as_str());
+            }
+            let Plug::Stage { stage: from, output, span } = plug else { continue };
+            let (Some(maker), Some(id)) =
+                (self.variants[*from].get(self.variants[*from].index(point)), built[*from])
+            else {
+                continue;
+            };
+            let producer = (&pipeline.stages[*from].name, maker);
+            match wire::fit((name, variant), &input.port, producer, output.as_deref(), *span) {
+                Ok(output) => {
+                    wires.insert(input.port.text.clone(), Wire { from: InstanceId(id), output });
+                }
+                Err(error) => self.wrong.push(error),
+            }
+        }
+        wire::check_all_wired(name, variant, &wired, &self.makers, &mut self.wrong);
+        let sources = || wires.values().map(|wire: &Wire| &self.instances[wire.from.0]);
+        let own = self.own_axes[stage].iter().map(|&axis| (AxisId(axis), point[axis]));
+        let inherited = sources().flat_map(|source| source.point.iter().map(|(&axis, &value)| (axis, value)));
+        let is_seeded = variant.seeded || sources().any(|source| source.seed.is_some());
+        Instance {
+            stage: name.text.clone(),
+            params: Arc::clone(&variant.params),
+            point: own.chain(inherited).collect(),
+            seed: is_seeded.then_some(seed),
+            node: Arc::clone(&variant.node),
+            inputs: wires,
+        }
+    }
+
+    /// Puts instances in order of their longest way from a source, then as the stages are written, then as the trials
+    /// come: sources before consumers, and the instances of a stage together where their depth is the same.
+    fn sort_by_level(&mut self) {
+        let position: HashMap<&str, usize> =
+            self.names.iter().enumerate().map(|(index, name)| (&**name, index)).collect();
+        let mut order: Vec<usize> = (0..self.instances.len()).collect();
+        order.sort_by_key(|&id| (self.levels[id], position[self.instances[id].stage.as_str()]));
+        let mut moved = vec![InstanceId(0); order.len()];
+        for (new, &old) in order.iter().enumerate() {
+            moved[old] = InstanceId(new);
+        }
+        let mut sorted: Vec<(InstanceId, Instance)> =
+            moved.iter().copied().zip(self.instances.drain(..)).collect();
+        sorted.sort_by_key(|(id, _)| *id);
+        self.instances = sorted.into_iter().map(|(_, instance)| instance).collect();
+        let wires = self.instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
+        wires.for_each(|wire| wire.from = moved[wire.from.0]);
+        let ids = self.trials.iter_mut().flat_map(|trial| trial.instances.values_mut());
+        ids.for_each(|id| *id = moved[id.0]);
+    }
+}
+
+/// Each item once, in order.
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items
+}

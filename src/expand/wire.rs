@@ -1,0 +1,258 @@
+//! Inputs: which stage feeds them, and whether what it makes fits.
+
+use std::collections::BTreeMap;
+
+use ablate_stage::{ArtifactKind, Port};
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::axis::StageAxes;
+use super::variant::Variant;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::pipeline::{Pipeline, StageSpec};
+use crate::source::Span;
+use crate::syntax::{Name, Node, Value};
+
+/// An input of a stage.
+pub(super) struct Input {
+    /// The port, at the place it was written.
+    pub port: Name,
+    feed: Feed,
+}
+
+enum Feed {
+    Fixed(Plug),
+    /// By the value of an axis.
+    ByAxis(usize, Vec<Plug>),
+}
+
+/// What an input is plugged into.
+pub(super) enum Plug {
+    /// An output of a stage.
+    Stage {
+        /// Index of the stage.
+        stage: usize,
+        /// The output's name, where written.
+        output: Option<String>,
+        /// Where it was written.
+        span: Span,
+    },
+    /// Nothing: an axis leaves it open.
+    Open,
+    /// Something that is recorded as wrong.
+    Wrong,
+}
+
+impl Input {
+    /// What it is plugged into at a point of all axes.
+    pub fn plug(&self, point: &[usize]) -> &Plug {
+        match &self.feed {
+            Feed::Fixed(plug) => plug,
+            Feed::ByAxis(axis, plugs) => &plugs[point[*axis]],
+        }
+    }
+
+    /// The axis that decides what it is plugged into.
+    pub fn axis(&self) -> Option<usize> {
+        match self.feed {
+            Feed::Fixed(_) => None,
+            Feed::ByAxis(axis, _) => Some(axis),
+        }
+    }
+}
+
+/// The inputs of a stage, as written and as its axes set them.
+pub(super) fn inputs(
+    pipeline: &Pipeline,
+    stage: &StageSpec,
+    axes: &StageAxes,
+    wrong: &mut Diagnostics,
+) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    for wire in &stage.from {
+        if !axes.wires.iter().any(|axis| axis.port.text == wire.port.text) {
+            let feed = Feed::Fixed(plug(pipeline, &wire.source, wrong));
+            inputs.push(Input { port: wire.port.clone(), feed });
+        }
+    }
+    for wire in &axes.wires {
+        let values = &pipeline.axes[wire.axis].values;
+        let plugs = values.iter().map(|value| match &value.value.value {
+            Value::Name(name) if name == "None" => Plug::Open,
+            _ => plug(pipeline, &value.value, wrong),
+        });
+        let feed = Feed::ByAxis(wire.axis, plugs.collect());
+        inputs.push(Input { port: wire.port.clone(), feed });
+    }
+    inputs
+}
+
+fn plug(pipeline: &Pipeline, source: &Node, wrong: &mut Diagnostics) -> Plug {
+    let Value::Text(text) = &source.value else {
+        let error =
+            Diagnostic::new(source.span, format!("expected a stage's name, found {}", source.describe()));
+        wrong.push(match &source.value {
+            Value::Name(name) => error.help(format!("write \"{name}\" in double quotes")),
+            _ => error.help("write \"stage\" or \"stage.output\""),
+        });
+        return Plug::Wrong;
+    };
+    let (name, output) = match text.split_once('.') {
+        Some((name, output)) => (name, Some(output.to_owned())),
+        None => (text.as_str(), None),
+    };
+    match pipeline.stages.iter().position(|stage| stage.name.text == name) {
+        Some(stage) => Plug::Stage { stage, output, span: source.span },
+        None => {
+            let names = pipeline.stages.iter().map(|stage| stage.name.text.as_str());
+            let error = Diagnostic::new(source.span, format!("there is no stage `{name}`"));
+            wrong.push(error.suggest(name, "the stages", names));
+            Plug::Wrong
+        }
+    }
+}
+
+/// The stages in an order in which each comes after those that feed it at this point.
+///
+/// # Errors
+/// A cycle.
+pub(super) fn order(
+    pipeline: &Pipeline,
+    inputs: &[Vec<Input>],
+    point: &[usize],
+) -> Result<Vec<usize>, Diagnostic> {
+    let mut wires = DiGraph::<(), Span, u32>::new();
+    for _ in inputs {
+        wires.add_node(());
+    }
+    for (consumer, inputs) in inputs.iter().enumerate() {
+        for input in inputs {
+            if let &Plug::Stage { stage, span, .. } = input.plug(point) {
+                wires.add_edge(NodeIndex::new(stage), NodeIndex::new(consumer), span);
+            }
+        }
+    }
+    let mut groups = tarjan_scc(&wires);
+    let is_cycle = |group: &Vec<NodeIndex>| group.len() > 1 || wires.contains_edge(group[0], group[0]);
+    if let Some(group) = groups.iter().find(|group| is_cycle(group)) {
+        return Err(cycle(pipeline, &wires, group));
+    }
+    // Tarjan's components come consumers first.
+    groups.reverse();
+    Ok(groups.into_iter().map(|group| group[0].index()).collect())
+}
+
+/// Names a cycle within stages that all reach each other.
+fn cycle(pipeline: &Pipeline, wires: &DiGraph<(), Span, u32>, group: &[NodeIndex]) -> Diagnostic {
+    let mut stage = *group.iter().min().expect("a component has a stage");
+    let mut seen = Vec::new();
+    // Against the wires: from a stage to the first that feeds it.
+    while !seen.iter().any(|&(earlier, _)| earlier == stage) {
+        let edge = wires
+            .edge_indices()
+            .rev()
+            .filter_map(|edge| Some((wires.edge_endpoints(edge)?, wires[edge])))
+            .find(|((from, to), _)| *to == stage && group.contains(from));
+        let ((from, _), span) = edge.expect("a stage in a cycle is fed from the cycle");
+        seen.push((stage, span));
+        stage = from;
+    }
+    let start = seen.iter().position(|&(earlier, _)| earlier == stage).expect("the loop ends on it");
+    let turn = &seen[start..];
+    let name = |stage: NodeIndex| pipeline.stages[stage.index()].name.text.as_str();
+    let mut path: Vec<&str> = turn.iter().rev().map(|&(stage, _)| name(stage)).collect();
+    path.insert(0, name(turn[0].0));
+    let message = format!("stages wait for each other: {}", path.join(" → "));
+    let remark = |stage| format!("`{}` waits for this", name(stage));
+    let mut error = Diagnostic::new(turn[0].1, message).marked(remark(turn[0].0));
+    for &(stage, span) in &turn[1..] {
+        error = error.and(span, remark(stage));
+    }
+    error.help("take one of these wires out")
+}
+
+/// The output that fits an input.
+///
+/// # Errors
+/// What does not fit.
+pub(super) fn fit(
+    (consumer, variant): (&Name, &Variant),
+    port: &Name,
+    (producer, maker): (&Name, &Variant),
+    output: Option<&str>,
+    span: Span,
+) -> Result<String, Diagnostic> {
+    let Some(wanted) = variant.inputs.iter().find(|input| input.name == port.text) else {
+        let kind = variant.params.kind();
+        let error = Diagnostic::new(port.span, format!("`{kind}` has no input `{}`", port.text));
+        let known = variant.inputs.iter().map(|input| input.name.as_str());
+        return Err(error.suggest(&port.text, "its inputs", known));
+    };
+    let makes = |outputs: &[Port]| match outputs {
+        [] => "nothing".to_owned(),
+        outputs => {
+            let each =
+                outputs.iter().map(|port| format!("{} (`{}.{}`)", port.kind, producer.text, port.name));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let takes = format!("input `{}` of `{}` takes {}", port.text, consumer.text, wanted.kind);
+    if let Some(name) = output {
+        let Some(found) = maker.outputs.iter().find(|output| output.name == name) else {
+            let kind = maker.params.kind();
+            let error = Diagnostic::new(span, format!("`{}` ({kind}) has no output `{name}`", producer.text));
+            let known = maker.outputs.iter().map(|output| output.name.as_str());
+            return Err(error.suggest(name, "its outputs", known));
+        };
+        if found.kind != wanted.kind {
+            let error = Diagnostic::new(span, format!("{takes}, but this is {}", found.kind));
+            return Err(error.help(format!("`{}` makes {}", producer.text, makes(&maker.outputs))));
+        }
+        return Ok(name.to_owned());
+    }
+    let fitting: Vec<&Port> = maker.outputs.iter().filter(|output| output.kind == wanted.kind).collect();
+    match fitting.as_slice() {
+        [one] => Ok(one.name.clone()),
+        [] => Err(Diagnostic::new(
+            span,
+            format!("{takes}, but `{}` makes {}", producer.text, makes(&maker.outputs)),
+        )),
+        many => {
+            let names = many.iter().map(|port| format!("\"{}.{}\"", producer.text, port.name));
+            let error =
+                Diagnostic::new(span, format!("`{}` makes {} more than once", producer.text, wanted.kind));
+            Err(error.help(format!("write one of {}", names.collect::<Vec<_>>().join(", "))))
+        }
+    }
+}
+
+/// Records the inputs that a stage needs and does not have. `makers` names the stages that make each kind.
+pub(super) fn check_all_wired(
+    stage: &Name,
+    variant: &Variant,
+    wired: &[&str],
+    makers: &BTreeMap<ArtifactKind, Vec<&str>>,
+    wrong: &mut Diagnostics,
+) {
+    for port in &variant.inputs {
+        if port.optional || wired.contains(&port.name.as_str()) {
+            continue;
+        }
+        let kind = variant.params.kind();
+        let error = Diagnostic::new(
+            stage.span,
+            format!("`{}` ({kind}) needs its input `{}`, of {}", stage.text, port.name, port.kind),
+        );
+        let made_by: Vec<String> = makers
+            .get(&port.kind)
+            .into_iter()
+            .flatten()
+            .filter(|maker| **maker != stage.text)
+            .map(|maker| format!("`{maker}`"))
+            .collect();
+        wrong.push(error.help(match made_by.as_slice() {
+            [] => format!("no stage here makes {}", port.kind),
+            makers => format!("write `from: {{\"{}\": ..}}` with one of {}", port.name, makers.join(", ")),
+        }));
+    }
+}

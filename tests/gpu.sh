@@ -83,7 +83,7 @@ run_on() {
 }
 
 # Compares two CSV tables cell by cell: numbers (`0.81` or `0.81 ± 0.02`, of which the mean counts) within the tolerance, any other
-# text equal, and no NaN. Prints the figures; fails on a difference, or when there was no number to compare.
+# text equal, and no cell without its whole value. Prints the figures; fails on a difference, or with no number to compare.
 compare() {
     awk -v tolerance="$tolerance" '
         # Splits one CSV record into cells[1..]: quoted cells may hold commas and doubled quotes, not line breaks.
@@ -111,7 +111,8 @@ compare() {
                 rest = substr(rest, 2)
             }
         }
-        function is_number(cell) { return cell ~ /^[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?( *(±|\+-) *[0-9.eE+-]+)?$/ }
+        function is_number(cell) { return cell ~ /^[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?( ± [0-9.]+)?$/ }
+        function is_incomplete(cell) { return cell ~ /^([-+]?(NaN|inf).*|failed|missing|.* \([0-9]+ of [0-9]+\))$/ }
         function differ(place, a, b) { printf "  DIFFERS %s: cpu %s, gpu %s\n", place, a, b; failed = 1 }
 
         FNR == NR { cpu[FNR] = $0; rows = FNR; next }
@@ -129,7 +130,7 @@ compare() {
                     if (gap > largest) largest = gap
                     compared++
                     if (gap > tolerance) differ(place, a[i], b[i])
-                } else if (a[i] != b[i] || tolower(a[i]) ~ /^[-+]?(nan|inf)/) {
+                } else if (a[i] != b[i] || is_incomplete(a[i])) {
                     differ(place, a[i], b[i])
                 }
             }

@@ -198,10 +198,13 @@ impl Excerpt {
         let (line, start) = sources.line(span);
         let from = (span.start as usize - start).min(line.len());
         let to = (span.end as usize - start).clamp(from, line.len());
-        let before = tail(&line[..from], MAX_LINE_WIDTH / 2);
         let marked = head(&line[from..to], MAX_LINE_WIDTH / 2);
-        let room = MAX_LINE_WIDTH - (before.width() + marked.width()).min(MAX_LINE_WIDTH);
-        let after = if marked.ends_with('…') { String::new() } else { head(&line[to..], room.max(1)) };
+        let is_cut = marked.ends_with('…');
+        let after = if is_cut { String::new() } else { head(&line[to..], MAX_LINE_WIDTH) };
+        let room = MAX_LINE_WIDTH.saturating_sub(marked.width() + after.width());
+        let before = tail(&line[..from], room.max(MAX_LINE_WIDTH / 2));
+        let room = MAX_LINE_WIDTH.saturating_sub(before.width() + marked.width());
+        let after = if is_cut { after } else { head(&line[to..], room.max(1)) };
         Self { indent: before.width(), width: marked.width(), line: format!("{before}{marked}{after}") }
     }
 }

@@ -187,17 +187,29 @@ impl fmt::Display for Node {
                 f.write_str("}")
             }
             Value::Tuple(name, items) => {
-                write!(f, "{}(", name.as_ref().map_or("", |name| &name.text))?;
+                write!(f, "{}(", Identifier(name.as_ref().map_or("", |name| &name.text)))?;
                 write_separated(f, items, |f, item| write!(f, "{item}"))?;
                 f.write_str(")")
             }
             Value::Struct(name, fields) => {
-                write!(f, "{}(", name.as_ref().map_or("", |name| &name.text))?;
-                write_separated(f, fields, |f, field| write!(f, "{}: {}", field.name.text, field.value))?;
+                write!(f, "{}(", Identifier(name.as_ref().map_or("", |name| &name.text)))?;
+                write_separated(f, fields, |f, field| {
+                    write!(f, "{}: {}", Identifier(&field.name.text), field.value)
+                })?;
                 f.write_str(")")
             }
-            Value::Name(name) => f.write_str(name),
+            Value::Name(name) => write!(f, "{}", Identifier(name)),
         }
+    }
+}
+
+/// A name, marked as raw where it has characters that only raw ones have.
+struct Identifier<'a>(&'a str);
+
+impl fmt::Display for Identifier<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.0.contains(['.', '+', '-']) { "r#" } else { "" };
+        write!(f, "{prefix}{}", self.0)
     }
 }
 

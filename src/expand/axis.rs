@@ -85,7 +85,7 @@ fn set_twice(span: Span, first: Span) -> Diagnostic {
 
 /// Why a value could not be set.
 pub(super) enum SetError {
-    /// The piece above the last field is a default that is not written out.
+    /// The piece above the last field is not written out.
     NotWritten,
     /// The path leads into something that has no fields.
     NoFields(Diagnostic),
@@ -130,20 +130,22 @@ pub(super) fn set(node: &mut Node, path: &[String], span: Span, value: &Node) ->
     Ok(())
 }
 
-/// Writes the default of the first piece of `path` that is missing from `node`, as `canonical` has it.
-pub(super) fn write_default(
+/// Writes out the first piece of `path` that is missing from `node`: as `canonical`, the stage with its defaults, has
+/// it, or without any fields.
+pub(super) fn write_out(
     node: &mut Node,
-    canonical: &Node,
+    canonical: Option<&Node>,
     path: &[String],
     span: Span,
 ) -> Result<(), SetError> {
-    let find = |node: &Node, path: &[String]| -> Option<Node> {
-        path.iter().try_fold(node, |node, name| node.child(name)).cloned()
-    };
+    fn find<'n>(node: &'n Node, path: &[String]) -> Option<&'n Node> {
+        path.iter().try_fold(node, |node, name| node.child(name))
+    }
     let missing = (1..path.len()).find(|&len| find(node, &path[..len]).is_none()).unwrap_or(path.len());
-    let mut default = find(canonical, &path[..missing]).ok_or(SetError::NotWritten)?;
-    place_at(&mut default, span);
-    set(node, &path[..missing], span, &default)
+    let default = canonical.and_then(|canonical| find(canonical, &path[..missing]));
+    let mut piece = default.cloned().unwrap_or(Node { span, value: Value::Tuple(None, Vec::new()) });
+    place_at(&mut piece, span);
+    set(node, &path[..missing], span, &piece)
 }
 
 /// Gives a tree the place of the path that brought it in.

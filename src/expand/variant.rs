@@ -8,7 +8,7 @@ use super::axis::{self, FieldAxis, SetError, StageAxes};
 use crate::decode::decode_stage;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::pipeline::{AxisSpec, StageSpec};
-use crate::source::SourceId;
+use crate::source::{SourceId, Span};
 use crate::syntax::{self, Node};
 
 /// A decoded stage.
@@ -61,6 +61,9 @@ impl Variants {
         own.sort_unstable();
         own.dedup();
         let own: Vec<(usize, usize)> = own.iter().map(|&axis| (axis, axes[axis].values.len())).collect();
+        if !own.is_empty() {
+            check_replaced(spec, &stage_axes.fields, registry, wrong);
+        }
         let count = own.iter().map(|&(_, count)| count).product();
         let mut all = Vec::with_capacity(count);
         for index in 0..count {
@@ -95,25 +98,51 @@ fn substitute<'a>(
 ) -> Result<Node, Diagnostic> {
     let mut node = spec.stage.clone();
     for field in fields {
-        let value = value_of(field);
-        let result = axis::set(&mut node, &field.path, field.span, value).or_else(|error| match error {
-            SetError::NotWritten => {
-                let canonical =
-                    written_out(&node, field.span.source, registry).ok_or(SetError::NotWritten)?;
-                axis::write_default(&mut node, &canonical, &field.path, field.span)?;
-                axis::set(&mut node, &field.path, field.span, value)
-            }
-            SetError::NoFields(_) => Err(error),
-        });
-        result.map_err(|error| match error {
+        set_writing_out(&mut node, field, value_of(field), registry).map_err(|error| match error {
             SetError::NoFields(error) => error,
-            SetError::NotWritten => {
-                Diagnostic::new(field.span, format!("the stage does not have `{}`", field.path.join(".")))
-                    .and(spec.stage.name_span(), "this is the stage")
-            }
+            SetError::NotWritten => unreachable!("every piece above the last is written out"),
         })?;
     }
     Ok(node)
+}
+
+/// Sets a field, having written out the defaults above it.
+fn set_writing_out(
+    node: &mut Node,
+    field: &FieldAxis,
+    value: &Node,
+    registry: &Registry,
+) -> Result<(), SetError> {
+    let (path, span) = (&field.path, field.span);
+    for _ in path {
+        match axis::set(node, path, span, value) {
+            Err(SetError::NotWritten) => {
+                let canonical = written_out(node, span.source, registry);
+                axis::write_out(node, canonical.as_ref(), path, span)?;
+            }
+            result => return result,
+        }
+    }
+    axis::set(node, path, span, value)
+}
+
+/// Records what is wrong with the values that axes replace: no trial uses them, yet they are read by people.
+fn check_replaced(spec: &StageSpec, fields: &[FieldAxis], registry: &Registry, wrong: &mut Diagnostics) {
+    let replaced: Vec<Span> = fields
+        .iter()
+        .filter_map(|field| field.path.iter().try_fold(&spec.stage, |node, name| node.child(name)))
+        .map(|node| node.span)
+        .collect();
+    let is_inside = |place: Span| {
+        replaced
+            .iter()
+            .any(|span| span.source == place.source && span.start <= place.start && place.end <= span.end)
+    };
+    if let Err(errors) = decode(spec.stage.clone(), registry) {
+        wrong.extend(
+            errors.into_iter().filter(|error| error.labels.iter().any(|&(place, _)| is_inside(place))),
+        );
+    }
 }
 
 /// A stage with every default written out, where it decodes as it stands.

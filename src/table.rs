@@ -1,6 +1,6 @@
 //! Comparison tables: rows become a Polars frame, are grouped over seeds, and rendered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, Write};
 
 use polars::prelude::*;
@@ -11,6 +11,9 @@ use crate::rows::{Outcome, Rows, Value};
 
 /// The column of a frame that says whether a row is whole.
 const STATE: &str = "state";
+
+/// What stands where there is nothing to say.
+const NOTHING: &str = "–";
 
 /// A table of text, ready to be drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,8 @@ fn state(values: &[Value]) -> &'static str {
 /// Builds a declared table from what its instances have given so far.
 ///
 /// Rows are the declared row axes, then any axis that reaches the cells and was not declared, so that nothing is ever
-/// averaged but seeds. Where an axis does not reach a row, its heading cell shows `–`.
+/// averaged but seeds. Where a row axis does not reach a row, its heading cell shows `–`; where a column axis does not,
+/// the value stands in each of its columns.
 ///
 /// # Errors
 /// Where Polars refuses the frame.
@@ -84,43 +88,76 @@ pub fn build<'a>(
         .filter(|name| present(name) && !spec.rows.contains(name) && !spec.columns.contains(name));
     let row_axes: Vec<&String> = spec.rows.iter().filter(present).chain(undeclared).collect();
 
-    let mut keys: Vec<Vec<String>> = Vec::new();
-    let mut columns: Vec<Vec<String>> = Vec::new();
-    let mut cells: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
-    for group in groups(&frame, &[row_axes.as_slice(), column_axes.as_slice()].concat())? {
+    let groups = groups(&frame, &[row_axes.as_slice(), column_axes.as_slice()].concat())?;
+    let split = |group: &Group| {
         let (row, column) = group.key.split_at(row_axes.len());
-        let row = position_or_push(&mut keys, row.to_vec());
-        let column = position_or_push(&mut columns, column.to_vec());
+        (row.to_vec(), column.to_vec())
+    };
+    let keys = distinct(groups.iter().map(|group| split(group).0));
+    let columns = distinct(groups.iter().map(|group| split(group).1));
+    // A result that a column axis does not reach holds for each of the axis' values, so it stands in all their columns.
+    let columns: Vec<Key> = columns
+        .iter()
+        .filter(|key| !columns.iter().any(|other| other != *key && covers(key, other)))
+        .cloned()
+        .collect();
+    let mut cells: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    for group in &groups {
+        let (row, column) = split(group);
+        let row = keys.iter().position(|key| *key == row).expect("the keys are those of the groups");
         let shown = spec
             .cells
             .iter()
             .zip(&metrics)
             .map(|((_, cell), metric)| show(&frame, &group.rows, cell, metric));
-        cells.insert((row, column), shown.collect::<PolarsResult<_>>()?);
+        let shown = shown.collect::<PolarsResult<Vec<String>>>()?;
+        for (index, _) in columns.iter().enumerate().filter(|(_, key)| covers(&column, key)) {
+            cells.insert((row, index), shown.clone());
+        }
     }
 
     let mut headings: Vec<String> = row_axes.iter().map(|name| (*name).clone()).collect();
     for column in &columns {
         for (title, _) in &spec.cells {
-            let mut parts: Vec<String> =
-                column_axes.iter().zip(column).map(|(axis, label)| format!("{axis}={label}")).collect();
+            let mut parts: Vec<String> = column_axes
+                .iter()
+                .zip(column)
+                .map(|(axis, label)| format!("{axis}={}", text(label)))
+                .collect();
             if spec.cells.len() > 1 || parts.is_empty() {
                 parts.push(title.clone());
             }
             headings.push(parts.join(" "));
         }
     }
-    let nothing = vec![String::new(); spec.cells.len()];
+    let nothing = vec![NOTHING.to_owned(); spec.cells.len()];
     let rows = keys.iter().enumerate().map(|(row, key)| {
         let shown =
             (0..columns.len()).flat_map(|column| cells.get(&(row, column)).unwrap_or(&nothing).clone());
-        key.iter().cloned().chain(shown).collect()
+        key.iter().map(text).chain(shown).collect()
     });
     Ok(Table { name: spec.name.clone(), row_axes: row_axes.len(), rows: rows.collect(), headings })
 }
 
+/// The labels of some axes; `None` for an axis that does not reach.
+type Key = Vec<Option<String>>;
+
+fn text(label: &Option<String>) -> String {
+    label.clone().unwrap_or_else(|| NOTHING.to_owned())
+}
+
+/// Whether `key` names every axis as `other` does, or not at all.
+fn covers(key: &Key, other: &Key) -> bool {
+    key.iter().zip(other).all(|(mine, theirs)| mine.is_none() || mine == theirs)
+}
+
+fn distinct(keys: impl Iterator<Item = Key>) -> Vec<Key> {
+    let mut seen = BTreeSet::new();
+    keys.filter(|key| seen.insert(key.clone())).collect()
+}
+
 struct Group {
-    key: Vec<String>,
+    key: Key,
     rows: Vec<IdxSize>,
 }
 
@@ -136,7 +173,7 @@ fn groups(frame: &DataFrame, axes: &[&String]) -> PolarsResult<Vec<Group>> {
         names.iter().map(|name| frame.column(name)?.str()).collect::<PolarsResult<_>>()?;
     let group = |rows: Vec<IdxSize>| {
         let first = rows[0] as usize;
-        let key = labels.iter().map(|column| column.get(first).unwrap_or("–").to_owned()).collect();
+        let key = labels.iter().map(|column| column.get(first).map(str::to_owned)).collect();
         Group { key, rows }
     };
     Ok(grouped
@@ -151,21 +188,21 @@ fn groups(frame: &DataFrame, axes: &[&String]) -> PolarsResult<Vec<Group>> {
         .collect())
 }
 
-fn position_or_push(list: &mut Vec<Vec<String>>, key: Vec<String>) -> usize {
-    list.iter().position(|known| *known == key).unwrap_or_else(|| {
-        list.push(key);
-        list.len() - 1
-    })
-}
-
 /// A cell's text: the statistic over the rows that have a value, with how many of them there are where some lack one.
 fn show(frame: &DataFrame, rows: &[IdxSize], cell: &Cell, metric: &MetricRef) -> PolarsResult<String> {
     let column = frame.column(&metric.to_string())?.f64()?;
     let values: Vec<f64> = rows.iter().filter_map(|&row| column.get(row as usize)).collect();
     if values.is_empty() {
         let states = frame.column(STATE)?.str()?;
-        let failed = rows.iter().any(|&row| states.get(row as usize) == Some("failed"));
-        return Ok(if failed { "failed" } else { "missing" }.to_owned());
+        let any = |state| rows.iter().any(|&row| states.get(row as usize) == Some(state));
+        let word = if any("failed") {
+            "failed"
+        } else if any("missing") {
+            "missing"
+        } else {
+            "not reported"
+        };
+        return Ok(word.to_owned());
     }
     let values = Float64Chunked::from_vec("value".into(), values);
     let mean = values.mean().expect("there is a value");

@@ -3,9 +3,15 @@
 //! Losses, layers, metrics, schedules and graph builders are public functions on plain tensors; the stages compose them.
 
 pub mod artifacts;
+pub mod cluster_eval;
 pub mod device;
 pub mod ema;
+pub mod kmeans;
+pub mod knn;
+pub mod knn_eval;
+pub mod knn_graph;
 pub mod losses;
+pub mod metrics;
 pub mod optimiser;
 pub mod schedule;
 pub mod weights;
@@ -15,5 +21,9 @@ use ablate_stage::Registry;
 /// Adds every learning stage to a registry, and the accelerators this build can use.
 #[must_use]
 pub fn register(registry: Registry) -> Registry {
-    registry.with_accelerators(device::accelerators)
+    registry
+        .with_accelerators(device::accelerators)
+        .with::<knn_graph::KnnGraph>()
+        .with::<knn_eval::KnnEval>()
+        .with::<cluster_eval::ClusterEval>()
 }

@@ -1,0 +1,110 @@
+//! The stage that compares an assignment with the true classes.
+
+use ablate_stage::{
+    ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError, Tensors,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::Assignment;
+use crate::metrics::Contingency;
+
+/// Compares an assignment with the true classes.
+///
+/// Input `assignment`, and `images` where the assignment carries no labels. Output `metrics`: `acc` (Hungarian
+/// matching), `nmi` (arithmetic mean of the entropies), `ari`, `fmi` (Fowlkes-Mallows), `f1` (macro F1 after matching),
+/// `samples` and `clusters` (those that are not empty). Samples without a label are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterEval {
+    /// The samples compared.
+    #[serde(default)]
+    pub split: Evaluated,
+}
+
+/// A choice of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Evaluated {
+    /// Every labelled sample, as the deep-clustering papers report.
+    #[default]
+    All,
+    /// The training split.
+    Train,
+    /// The held-out split.
+    Test,
+}
+
+impl Evaluated {
+    fn includes(self, split: u8) -> bool {
+        match self {
+            Self::All => true,
+            Self::Train => split == Split::Train as u8,
+            Self::Test => split == Split::Test as u8,
+        }
+    }
+}
+
+impl Stage for ClusterEval {
+    const KIND: &'static str = "ClusterEval";
+    const REVISION: u32 = 1;
+    const SEEDED: bool = false;
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![
+            Port::required("assignment", ArtifactKind::Assignment),
+            Port::optional("images", ArtifactKind::Images),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::required("metrics", ArtifactKind::Metrics)]
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    fn request(&self) -> Request {
+        Request::ONE_CPU
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        let assignment = Assignment::from_job(job, "assignment")?;
+        let labels = match (&assignment.labels, job.optional_input("images")) {
+            (Some(labels), _) => labels.clone(),
+            (None, Some(path)) => {
+                let images = Tensors::read(path).map_err(|error| StageError::input("images", error))?;
+                images.i64("labels").map_err(|error| StageError::input("images", error))?.to_vec()
+            }
+            (None, None) => {
+                return Err(StageError::input(
+                    "assignment",
+                    "it carries no labels; wire `images` to give them",
+                ));
+            }
+        };
+        if labels.len() != assignment.cluster.len() {
+            let (found, expected) = (labels.len(), assignment.cluster.len());
+            let reason = format!("it has {found} labels for an assignment of {expected} samples");
+            return Err(StageError::input("images", reason));
+        }
+        let samples = assignment.cluster.iter().zip(&labels).zip(&assignment.split);
+        let chosen = samples.filter(|((_, label), split)| **label >= 0 && self.split.includes(**split));
+        let (clusters, labels): (Vec<i64>, Vec<i64>) =
+            chosen.map(|((&cluster, &label), _)| (cluster, label)).unzip();
+        if labels.is_empty() {
+            let reason = format!("no sample of split {:?} has a label", self.split);
+            return Err(StageError::input("assignment", reason));
+        }
+        let table = Contingency::new(&clusters, &labels);
+        let mut metrics = Metrics::default();
+        metrics.insert("acc", table.accuracy());
+        metrics.insert("nmi", table.nmi());
+        metrics.insert("ari", table.ari());
+        metrics.insert("fmi", table.fmi());
+        metrics.insert("f1", table.macro_f1());
+        metrics.insert("samples", labels.len() as f64);
+        metrics.insert("clusters", table.num_clusters() as f64);
+        metrics.write(job.output("metrics"))
+    }
+}

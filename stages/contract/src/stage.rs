@@ -51,8 +51,14 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const KIND: &'static str;
     /// Raised when the same fields would now give other bytes.
     const REVISION: u32;
-    /// Whether the seed changes the result, and so enters the key.
+    /// Whether the seed changes the result, and so enters the key. Where that depends on the fields, [`Stage::seeded`]
+    /// decides, and this says what holds for most.
     const SEEDED: bool;
+
+    /// Whether the seed changes the result of this very stage.
+    fn seeded(&self) -> bool {
+        Self::SEEDED
+    }
 
     /// What it reads.
     fn inputs(&self) -> Vec<Port>;
@@ -86,7 +92,7 @@ pub trait DynStage: Send + Sync {
     fn kind(&self) -> &'static str;
     /// [`Stage::REVISION`].
     fn revision(&self) -> u32;
-    /// [`Stage::SEEDED`].
+    /// [`Stage::seeded`].
     fn seeded(&self) -> bool;
     /// [`Stage::inputs`].
     fn inputs(&self) -> Vec<Port>;
@@ -114,7 +120,7 @@ impl<S: Stage> DynStage for S {
     }
 
     fn seeded(&self) -> bool {
-        S::SEEDED
+        Stage::seeded(self)
     }
 
     fn inputs(&self) -> Vec<Port> {

@@ -22,7 +22,7 @@ macro_rules! digest_type {
         impl $name {
             /// The 64 hexadecimal digits.
             pub fn to_hex(&self) -> String {
-                self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+                blake3::Hash::from_bytes(self.0).to_hex().as_str().to_owned()
             }
 
             /// The first 12 hexadecimal digits, for people.
@@ -90,6 +90,17 @@ impl Digest {
     pub fn of_file(path: &Path) -> io::Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_mmap_rayon(path)?;
+        Ok(Self(*hasher.finalize().as_bytes()))
+    }
+
+    /// The digest of what a reader gives. Unlike [`Digest::of_file`], it is safe on a file that others may cut short
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// Whatever reading says.
+    pub fn of_reader(reader: impl io::Read) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(reader)?;
         Ok(Self(*hasher.finalize().as_bytes()))
     }
 }

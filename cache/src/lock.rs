@@ -1,6 +1,7 @@
 //! Kernel locks: released by the death of their holder, so nothing is ever left to unlock by hand.
 
 use std::fs::File;
+use std::io;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -14,23 +15,15 @@ pub struct ActionLock {
 }
 
 impl ActionLock {
-    /// Waits for the lock.
-    pub(crate) fn wait(action: ActionDigest, file: File) -> std::io::Result<Self> {
+    /// Takes the lock if nobody holds it.
+    pub(crate) fn attempt(action: ActionDigest, file: File) -> io::Result<Option<Self>> {
         loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { action, _file: file }),
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Self { action, _file: file })),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    /// Takes the lock if nobody holds it.
-    pub(crate) fn attempt(action: ActionDigest, file: File) -> std::io::Result<Option<Self>> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { action, _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -11,6 +11,9 @@ use crate::{ActionDigest, ActionLock, ActionResult, Attempt, Digest, Object, Pub
 
 const FORMAT: &str = "ablate store 1\n";
 
+const FOLDERS: [&str; 9] =
+    ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging"];
+
 /// Why the store could not do what was asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -59,26 +62,35 @@ impl Store {
     /// Opens the store at `root`, creating it where there is none.
     ///
     /// # Errors
-    /// [`StoreError::Format`] where the folder holds another format; [`StoreError::Io`] where it cannot be made.
+    /// [`StoreError::Format`] where the folder holds something else or another format; [`StoreError::Io`] where it
+    /// cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in
-            ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging"]
-        {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(failed("cannot create", &path))?;
+        let format = root.join("FORMAT");
+        match fs::read_to_string(&format) {
+            Ok(found) if found == FORMAT => {}
+            Ok(found) => return Err(StoreError::Format { path: root.to_owned(), found }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(root)?,
+            Err(error) => return Err(failed("cannot read", &format)(error)),
         }
-        let root = root.canonicalize().map_err(failed("cannot find", root))?;
-        let store = Self { root };
-        store.check_format()?;
-        Ok(store)
+        Ok(Self { root: root.canonicalize().map_err(failed("cannot find", root))? })
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
-        let path = self.root.join("FORMAT");
-        durable::write_new(&path, FORMAT.as_bytes(), &self.staging())
-            .map_err(failed("cannot write", &path))?;
-        let found = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
-        if found == FORMAT { Ok(()) } else { Err(StoreError::Format { path: self.root.clone(), found }) }
+    /// Creates the folders, then `FORMAT`, which says that they are all there. Any number of processes may do so at once.
+    fn create(root: &Path) -> Result<(), StoreError> {
+        fs::create_dir_all(root).map_err(failed("cannot create", root))?;
+        for entry in sorted_entries(root)? {
+            let name = entry.file_name().and_then(|name| name.to_str());
+            if name.is_none_or(|name| name != "FORMAT" && !FOLDERS.contains(&name)) {
+                let found = format!("none, and it holds `{}`", entry.display());
+                return Err(StoreError::Format { path: root.to_owned(), found });
+            }
+        }
+        for folder in FOLDERS {
+            let path = root.join(folder);
+            durable::make_dir(&path).map_err(failed("cannot create", &path))?;
+        }
+        let path = root.join("FORMAT");
+        durable::write(&path, FORMAT.as_bytes(), &root.join("staging")).map_err(failed("cannot write", &path))
     }
 
     /// The store's folder, absolute.
@@ -118,7 +130,10 @@ impl Store {
         file.set_permissions(fs::Permissions::from_mode(0o444))
             .map_err(failed("cannot set the mode of", path))?;
         file.sync_all().map_err(failed("cannot sync", path))?;
-        fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
+        durable::make_dir(dir).map_err(failed("cannot create", dir))?;
+        if target.is_dir() {
+            self.set_aside(&digest, &target)?;
+        }
         fs::rename(path, &target).map_err(failed("cannot place", &target))?;
         durable::sync_dir(dir).map_err(failed("cannot sync", dir))?;
         Ok(Object { digest, size })
@@ -168,9 +183,9 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn put_manifest(&self, manifest: &str) -> Result<ActionDigest, StoreError> {
         let action = ActionDigest::of_manifest(manifest);
-        let path = self.record("manifests", &action.to_hex());
-        if !path.exists() {
-            durable::write_new(&path, manifest.as_bytes(), &self.staging())
+        if self.manifest(&action).is_none() {
+            let path = self.record("manifests", &action.to_hex());
+            durable::write(&path, manifest.as_bytes(), &self.staging())
                 .map_err(failed("cannot write", &path))?;
         }
         Ok(action)
@@ -234,28 +249,15 @@ impl Store {
         Ok(Published::First)
     }
 
-    /// Waits for the right to perform an action.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn lock(&self, action: &ActionDigest) -> Result<ActionLock, StoreError> {
-        let (file, path) = self.lock_file(action)?;
-        ActionLock::wait(*action, file).map_err(failed("cannot lock", &path))
-    }
-
     /// Takes the right to perform an action, unless another process has it.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn try_lock(&self, action: &ActionDigest) -> Result<Option<ActionLock>, StoreError> {
-        let (file, path) = self.lock_file(action)?;
-        ActionLock::attempt(*action, file).map_err(failed("cannot lock", &path))
-    }
-
-    fn lock_file(&self, action: &ActionDigest) -> Result<(File, PathBuf), StoreError> {
         let path = self.root.join("locks").join(action.to_hex());
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        Ok((file.map_err(failed("cannot open", &path))?, path))
+        let file = file.map_err(failed("cannot open", &path))?;
+        ActionLock::attempt(*action, file).map_err(failed("cannot lock", &path))
     }
 
     /// The folder for an action's checkpoints; it outlives attempts, and is created if need be.
@@ -292,7 +294,8 @@ impl Store {
         let prefix = format!("{}-", lock.action().short());
         for left in sorted_entries(&folder)? {
             if left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
-                fs::remove_dir_all(&left).map_err(failed("cannot remove", &left))?;
+                // A program that outlived its attempt may still be writing there: what stays is only garbage.
+                drop(fs::remove_dir_all(&left));
             }
         }
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(&folder);

@@ -1,1 +1,152 @@
-//! The command line.
+//! The command line: arguments in, text and an exit code out.
+
+mod get;
+mod log;
+mod plan;
+mod project;
+mod run;
+mod select;
+mod why;
+mod worker;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ablate_stage::Registry;
+use ablate_stage::cache::StoreError;
+use clap::{Parser, Subcommand};
+
+/// What the exit codes mean.
+pub mod exit {
+    /// Everything asked for is done.
+    pub const DONE: u8 = 0;
+    /// An action failed, or `plan`, `why` or `get` found nothing of the name.
+    pub const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// The pipeline file is wrong.
+    pub const PIPELINE: u8 = 3;
+    /// The store cannot be used.
+    pub const STORE: u8 = 4;
+    /// A bug of this program.
+    pub const BUG: u8 = 70;
+    /// Interrupted by a signal.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Declarative ablation pipelines for self-supervised and graph-based image representation learning.
+#[derive(Parser)]
+#[command(name = "ablate", version, disable_help_subcommand = true)]
+struct Arguments {
+    /// The store; else `$ABLATE_STORE`, else `.ablate` in the project's root, which is the nearest folder from the pipeline
+    /// file upwards that holds `.ablate`, `.git` or `Cargo.toml`
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
+    Why(why::Why),
+    Log(log::Log),
+    Get(get::Get),
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    Exec(worker::Exec),
+}
+
+/// What a command needs of the world.
+pub struct Context<'a> {
+    /// The stage kinds and devices there are.
+    pub registry: &'a Registry,
+    /// The store, where the user named one.
+    pub store: Option<PathBuf>,
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where progress and complaints go.
+    pub err: &'a mut dyn Write,
+    /// Whether `err` is a terminal.
+    pub terminal: bool,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// One of [`exit`].
+    pub code: u8,
+    /// What to tell, in whole lines.
+    pub message: String,
+}
+
+impl Failure {
+    /// With a code of [`exit`] and a message of a sentence.
+    pub fn new(code: u8, message: impl Display) -> Self {
+        Self { code, message: format!("error: {message}\n") }
+    }
+
+    /// With a code of [`exit`] and a text that tells all.
+    pub fn told(code: u8, message: String) -> Self {
+        Self { code, message }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(exit::STORE, error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(exit::FAILED, format!("cannot write: {error}"))
+    }
+}
+
+/// The whole program: reads the arguments and the environment, writes to standard output and error. For a `main` that knows its stage kinds.
+pub fn main(registry: &Registry) -> ExitCode {
+    let terminal = io::stderr().is_terminal();
+    #[expect(clippy::disallowed_methods, reason = "this is where settings come in")]
+    let store = std::env::var_os("ABLATE_STORE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut context = Context { registry, store, out: &mut out, err: &mut err, terminal };
+    ExitCode::from(dispatch(std::env::args_os(), &mut context))
+}
+
+fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let failed = if error.use_stderr() {
+                write!(context.err, "{}", error.render())
+            } else {
+                write!(context.out, "{}", error.render())
+            };
+            return if failed.is_err() || error.use_stderr() { exit::USAGE } else { exit::DONE };
+        }
+    };
+    context.store = arguments.store.or(context.store.take());
+    let done = match &arguments.command {
+        Command::Run(args) => run::run(args, context),
+        Command::Plan(args) => plan::plan(args, context),
+        Command::Why(args) => why::why(args, context),
+        Command::Log(args) => log::log(args, context),
+        Command::Get(args) => get::get(args, context),
+        Command::Worker => worker::worker(context),
+        Command::Exec(args) => worker::exec(args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(Failure { code, message }) => {
+            // Where even that cannot be told, the code still says it.
+            drop(write!(context.err, "{message}"));
+            code
+        }
+    }
+}

@@ -1,1 +1,387 @@
 //! `Command`: any program as a stage.
+//!
+//! The program runs in a private folder with an environment of its own, and only what it declares goes in and out. There
+//! is no shell. It is started through [`exec`], which ties its life to the worker's, and leads a process group of its own,
+//! which is killed when it is to stop, and when it is over.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::{self, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
+use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Runs a program. It must write every output it declares, and end with exit code 0.
+///
+/// In `argv` and in the values of `env` these are replaced: `{input:NAME}` and `{output:NAME}` by paths, `{file:PATH}` by the
+/// absolute path of a declared file, `{seed}`, `{threads}`, `{device}` (`cpu` or `cuda:0`), and `{scratch}` by a folder for
+/// checkpoints, which outlives a killed attempt. A brace itself is written `{{` or `}}`. The stage is seeded if it uses
+/// `{seed}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments. A program without `/` is looked up in `PATH`.
+    pub argv: Vec<String>,
+    /// Input port → kind.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, ArtifactKind>,
+    /// Output port → kind and file.
+    pub outputs: BTreeMap<String, OutputFile>,
+    /// Files and folders the result depends on, the program's source for one; relative to the project's root. Their content
+    /// is part of the key.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Environment variables taken over from the user. Their names are part of the key, their values are not.
+    #[serde(default = "default_inherit")]
+    pub inherit: Vec<String>,
+    /// Threads it can use well. Not part of the key.
+    #[serde(default = "default_cpus", skip_serializing)]
+    pub cpus: usize,
+    /// Whether it uses a GPU where there is one. Not part of the key.
+    #[serde(default, skip_serializing)]
+    pub gpu: bool,
+}
+
+/// An output of a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputFile {
+    /// What the program writes there.
+    pub kind: ArtifactKind,
+    /// Where, relative to the folder it runs in.
+    pub path: String,
+}
+
+fn default_inherit() -> Vec<String> {
+    ["PATH", "HOME"].map(str::to_owned).to_vec()
+}
+
+fn default_cpus() -> usize {
+    1
+}
+
+/// How long a program may take to checkpoint after SIGTERM.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Lines of output an error shows.
+const LAST_LINES: usize = 12;
+
+impl Stage for Command {
+    const KIND: &'static str = "Command";
+    const REVISION: u32 = 1;
+    const SEEDED: bool = false;
+
+    fn seeded(&self) -> bool {
+        self.templates().any(|(_, text)| placeholders(text).is_ok_and(|found| found.contains(&"seed")))
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        self.inputs.iter().map(|(name, &kind)| Port::required(name, kind)).collect()
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        self.outputs.iter().map(|(name, output)| Port::required(name, output.kind)).collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.iter().map(PathBuf::from).collect()
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.argv.first().is_none_or(String::is_empty) {
+            errors.push(FieldError::new("argv", "must begin with a program"));
+        }
+        if self.outputs.is_empty() {
+            errors.push(FieldError::new(
+                "outputs",
+                "must have at least one output, or nothing could use the stage",
+            ));
+        }
+        for (field, names) in
+            [("inputs", self.inputs.keys().collect::<Vec<_>>()), ("outputs", self.outputs.keys().collect())]
+        {
+            for name in names.into_iter().filter(|name| !is_port_name(name)) {
+                let message = format!("the port name {name:?} may only have letters, digits, `_` and `-`");
+                errors.push(FieldError::new(field, message));
+            }
+        }
+        let mut paths: Vec<&str> = Vec::new();
+        for (name, output) in &self.outputs {
+            if !is_below(&output.path) {
+                let message =
+                    format!("must be a path below the folder the program runs in, is {:?}", output.path);
+                errors.push(FieldError::new(&format!("outputs.{name}.path"), message));
+            }
+            if paths.contains(&output.path.as_str()) {
+                let message = format!("another output is written to {:?} as well", output.path);
+                errors.push(FieldError::new(&format!("outputs.{name}.path"), message));
+            }
+            paths.push(&output.path);
+        }
+        for (field, text) in self.templates() {
+            match placeholders(text) {
+                Err(message) => errors.push(FieldError::new(&field, message)),
+                Ok(found) => {
+                    let unknown = found.into_iter().filter(|name| !self.knows(name));
+                    errors.extend(unknown.map(|name| {
+                        let message =
+                            format!("nothing is declared for `{{{name}}}`; a brace itself is written `{{{{`");
+                        FieldError::new(&field, message)
+                    }));
+                }
+            }
+        }
+        errors
+    }
+
+    fn request(&self) -> Request {
+        Request { cpus: self.cpus, gpu: self.gpu }
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        let outputs: BTreeMap<&str, PathBuf> =
+            self.outputs.keys().map(|name| (name.as_str(), job.output(name).to_owned())).collect();
+        let beside =
+            outputs.values().next().ok_or_else(|| StageError::Failed("it has no output".to_owned()))?;
+        let folder = beside.with_file_name("work");
+        for output in self.outputs.values() {
+            let path = folder.join(&output.path);
+            let parent = path.parent().expect("a joined path has a parent");
+            fs::create_dir_all(parent).map_err(StageError::io(parent))?;
+        }
+        let mut program = self.program(job, &folder)?;
+        let mut running = program.spawn().map_err(StageError::io(Path::new(&self.argv[0])))?;
+        let group = Pid::from_child(&running);
+        let (sender, news) = mpsc::channel();
+        read_lines(running.stdout.take().expect("standard output is piped"), sender.clone());
+        read_lines(running.stderr.take().expect("standard error is piped"), sender.clone());
+        thread::spawn(move || drop(sender.send(News::Ended(running.wait()))));
+
+        let mut last_lines = VecDeque::new();
+        let mut status = None;
+        let mut deadline: Option<Instant> = None;
+        let mut asked_to_stop = false;
+        loop {
+            match news.recv_timeout(Duration::from_millis(50)) {
+                Ok(News::Line(line)) => {
+                    last_lines.push_back(line.clone());
+                    if last_lines.len() > LAST_LINES {
+                        last_lines.pop_front();
+                    }
+                    job.log(line);
+                }
+                Ok(News::Ended(ended)) => {
+                    status = Some(ended.map_err(StageError::io(Path::new(&self.argv[0])))?);
+                    // What it left running may neither write to its outputs nor keep its pipes open.
+                    kill(group, Signal::KILL);
+                    deadline = Some(Instant::now() + GRACE);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            match deadline {
+                None if job.stop_requested() => {
+                    kill(group, Signal::TERM);
+                    asked_to_stop = true;
+                    deadline = Some(Instant::now() + GRACE);
+                }
+                Some(at) if Instant::now() > at => {
+                    kill(group, Signal::KILL);
+                    if status.is_some() {
+                        break;
+                    }
+                }
+                None | Some(_) => {}
+            }
+        }
+        let status = status.expect("the news end with that of its end");
+        if asked_to_stop {
+            return Err(StageError::Stopped);
+        }
+        if status.success() {
+            return self.collect(&folder, &outputs);
+        }
+        let mut message = format!("`{}` ended with {status}", self.argv.join(" "));
+        if !last_lines.is_empty() {
+            message.push_str("; its last lines:");
+        }
+        last_lines.iter().for_each(|line| message.push_str(&format!("\n  {line}")));
+        Err(StageError::Failed(message))
+    }
+}
+
+impl Command {
+    /// The texts with placeholders, by field.
+    fn templates(&self) -> impl Iterator<Item = (String, &str)> {
+        let argv = self.argv.iter().map(|text| ("argv".to_owned(), text.as_str()));
+        argv.chain(self.env.iter().map(|(name, text)| (format!("env.{name}"), text.as_str())))
+    }
+
+    fn knows(&self, placeholder: &str) -> bool {
+        match placeholder.split_once(':') {
+            Some(("input", name)) => self.inputs.contains_key(name),
+            Some(("output", name)) => self.outputs.contains_key(name),
+            Some(("file", path)) => self.files.iter().any(|file| file == path),
+            Some(_) => false,
+            None => ["seed", "threads", "device", "scratch"].contains(&placeholder),
+        }
+    }
+
+    fn program(&self, job: &Job<'_>, folder: &Path) -> Result<process::Command, StageError> {
+        let value = |placeholder: &str| -> Result<String, StageError> {
+            let path = match placeholder.split_once(':') {
+                Some(("input", name)) => job.input(name)?.to_owned(),
+                Some(("output", name)) if self.outputs.contains_key(name) => {
+                    folder.join(&self.outputs[name].path)
+                }
+                Some(("file", path)) => job.project().join(path),
+                None if placeholder == "seed" => return Ok(job.seed().to_string()),
+                None if placeholder == "threads" => return Ok(job.threads().to_string()),
+                None if placeholder == "device" => return Ok(job.device().to_string()),
+                None if placeholder == "scratch" => job.scratch().to_owned(),
+                _ => return Err(StageError::Failed(format!("nothing is declared for `{{{placeholder}}}`"))),
+            };
+            let path = path.into_os_string().into_string();
+            path.map_err(|path| StageError::Failed(format!("the path {} is not UTF-8", path.display())))
+        };
+        let mut program = process::Command::new("/proc/self/exe");
+        program.arg0("ablate").args(["exec", &process::id().to_string(), "--"]);
+        for text in &self.argv {
+            program.arg(fill(text, value)?);
+        }
+        program.env_clear();
+        #[expect(clippy::disallowed_methods, reason = "the stage names the variables it takes over")]
+        let inherited = self.inherit.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        program.envs(inherited);
+        for (name, text) in &self.env {
+            program.env(name, fill(text, value)?);
+        }
+        program.current_dir(folder).process_group(0);
+        program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(program)
+    }
+
+    /// Takes the outputs out of the folder the program ran in.
+    fn collect(&self, folder: &Path, outputs: &BTreeMap<&str, PathBuf>) -> Result<(), StageError> {
+        let folder = folder.canonicalize().map_err(StageError::io(folder))?;
+        for (name, target) in outputs {
+            let path = folder.join(&self.outputs[*name].path);
+            let parent = path.parent().expect("a joined path has a parent");
+            if !parent.canonicalize().is_ok_and(|parent| parent.starts_with(&folder)) {
+                let message =
+                    format!("output `{name}`: {} leads out of the folder it ran in", path.display());
+                return Err(StageError::Failed(message));
+            }
+            match fs::rename(&path, target) {
+                // What is missing is reported by the check every output passes.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StageError::io(&path)(error)),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+enum News {
+    Line(String),
+    Ended(io::Result<ExitStatus>),
+}
+
+fn read_lines(from: impl Read + Send + 'static, sender: Sender<News>) {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while from.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            drop(sender.send(News::Line(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())));
+            line.clear();
+        }
+    });
+}
+
+fn kill(group: Pid, signal: Signal) {
+    // A group that is gone needs no signal.
+    kill_process_group(group, signal).ok();
+}
+
+fn is_port_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn is_below(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains('\0')
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// A piece of a text with placeholders.
+enum Piece<'a> {
+    Plain(&'a str),
+    Placeholder(&'a str),
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        pieces.push(Piece::Plain(&rest[..at]));
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            pieces.push(Piece::Plain(brace));
+            rest = after;
+            continue;
+        }
+        let end = rest.find('}').filter(|_| brace == "{");
+        let end = end.ok_or_else(|| {
+            format!("`{brace}` stands alone in {text:?}; a brace itself is written `{brace}{brace}`")
+        })?;
+        pieces.push(Piece::Placeholder(&rest[..end]));
+        rest = &rest[end + 1..];
+    }
+    pieces.push(Piece::Plain(rest));
+    Ok(pieces)
+}
+
+fn placeholders(text: &str) -> Result<Vec<&str>, String> {
+    let names = pieces(text)?.into_iter().filter_map(|piece| match piece {
+        Piece::Plain(_) => None,
+        Piece::Placeholder(name) => Some(name),
+    });
+    Ok(names.collect())
+}
+
+fn fill(text: &str, value: impl Fn(&str) -> Result<String, StageError>) -> Result<String, StageError> {
+    let filled = pieces(text).map_err(StageError::Failed)?.into_iter().map(|piece| match piece {
+        Piece::Plain(text) => Ok(text.to_owned()),
+        Piece::Placeholder(name) => value(name),
+    });
+    filled.collect()
+}
+
+/// Becomes another program, which dies with `parent`, this process' parent. Only returns if it cannot.
+pub fn exec(parent: u32, argv: &[String]) -> io::Error {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
+    }
+    // Had the parent died before that, nobody would tell.
+    if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().cast_unsigned() != parent) {
+        return io::Error::other("its worker is gone");
+    }
+    match argv {
+        [] => io::Error::other("there is no program to run"),
+        [program, arguments @ ..] => process::Command::new(program).args(arguments).exec(),
+    }
+}

@@ -1,1 +1,587 @@
 //! Runs what a plan lacks.
+//!
+//! The runner puts everything that happens outside into one order: replies of workers, their deaths, interrupts. It hands
+//! them to the [`scheduler`](crate::scheduler), carries out its effects, and tells an observer. It computes nothing
+//! itself: actions run in [worker](crate::worker) processes, one per slot, which live from their first action to the end
+//! of the run and are replaced when they die.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use ablate_stage::Device;
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
+use thiserror::Error;
+
+use crate::graph::{Graph, InstanceId};
+use crate::journal::{Counts, Event, Outcome};
+use crate::plan::{Keys, Plan, State, producers};
+use crate::rows;
+use crate::scheduler::{self, Capacity, Effect, Phase, Scheduler, Task};
+use crate::worker::{Order, Reply, Request};
+
+/// What a run works with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This program: started as `PROGRAM worker --store STORE`, it must be a [worker](crate::worker::serve).
+    pub program: PathBuf,
+    /// The project's root, absolute.
+    pub project: PathBuf,
+    /// Actions at once, at least 1; threads are split evenly among them.
+    pub jobs: usize,
+    /// Threads in all, at least 1.
+    pub cpus: usize,
+    /// Where stages that can use a GPU run.
+    pub device: Device,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many instances came to what end.
+    pub counts: Counts,
+    /// What became of each instance, by [`InstanceId`].
+    pub ends: Vec<End>,
+}
+
+/// What became of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// It has its result.
+    Done(ActionResult),
+    /// It failed, or something it needs did.
+    Failed,
+    /// The run was interrupted before.
+    Unfinished,
+}
+
+impl End {
+    /// As rows are gathered from.
+    pub fn outcome(&self) -> rows::Outcome<'_> {
+        match self {
+            Self::Done(result) => rows::Outcome::Done(result),
+            Self::Failed => rows::Outcome::Failed,
+            Self::Unfinished => rows::Outcome::Missing,
+        }
+    }
+}
+
+/// Why a run could not go on.
+#[derive(Debug, Error)]
+pub enum ExecuteError {
+    /// A worker cannot be started.
+    #[error("cannot start {} as a worker: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not work, says a worker.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Interrupts a run: the first time, running stages checkpoint and stop; the second time, they are killed.
+#[derive(Clone, Debug)]
+pub struct Interrupter(Sender<Message>);
+
+impl Interrupter {
+    /// Interrupts.
+    pub fn interrupt(&self) {
+        // A run that is over has nothing to interrupt.
+        drop(self.0.send(Message::Interrupt));
+    }
+}
+
+/// A worker of a slot, told apart from earlier ones of the same slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WorkerId {
+    slot: usize,
+    generation: usize,
+}
+
+#[derive(Debug)]
+enum Message {
+    Reply(WorkerId, Reply),
+    Printed(WorkerId, String),
+    Gone(WorkerId),
+    Interrupt,
+}
+
+/// A run about to start.
+pub struct Runner<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    settings: &'a Settings,
+    sender: Sender<Message>,
+    messages: Receiver<Message>,
+}
+
+impl<'a> Runner<'a> {
+    /// A run of a graph.
+    pub fn new(graph: &'a Graph, store: &'a Store, settings: &'a Settings) -> Self {
+        let (sender, messages) = mpsc::channel();
+        Self { graph, store, settings, sender, messages }
+    }
+
+    /// What interrupts this run.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.sender.clone())
+    }
+
+    /// Runs what the plan lacks, and tells `observer` what happens.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; what was running by then is killed. Failing stages are no error.
+    pub fn run(self, plan: Plan, observer: &mut dyn FnMut(Event)) -> Result<Summary, ExecuteError> {
+        let Self { graph, store, settings, sender, messages } = self;
+        let capacity = Capacity { slots: settings.jobs, gpus: 1 };
+        let mut run = Run {
+            graph,
+            store,
+            settings,
+            sender,
+            observer,
+            keys: Keys::new(graph, &settings.project),
+            scheduler: Scheduler::new(tasks(graph, &plan, settings.device), capacity),
+            planned: plan.states,
+            known: (0..graph.instances.len()).map(|_| Known::default()).collect(),
+            manifests: BTreeMap::new(),
+            slots: (0..settings.jobs).map(|_| Slot::default()).collect(),
+            interrupts: 0,
+        };
+        let effects = run.scheduler.start();
+        run.carry_out(effects)?;
+        while !run.scheduler.is_over() {
+            let message = messages.recv().expect("the run itself holds a sender");
+            run.take(message)?;
+        }
+        Ok(run.finish())
+    }
+}
+
+struct Run<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    settings: &'a Settings,
+    sender: Sender<Message>,
+    observer: &'a mut dyn FnMut(Event),
+    keys: Keys<'a>,
+    scheduler: Scheduler,
+    /// What the plan found, until it is used: an input that is lost makes it void.
+    planned: Vec<State>,
+    /// By [`InstanceId`].
+    known: Vec<Known>,
+    /// The manifests of missing actions, until the store has them.
+    manifests: BTreeMap<ActionDigest, String>,
+    slots: Vec<Slot>,
+    interrupts: usize,
+}
+
+/// What is known of an instance.
+#[derive(Default)]
+struct Known {
+    action: Option<ActionDigest>,
+    result: Option<ActionResult>,
+    /// Whether this run performed it.
+    ran: bool,
+    /// What last went wrong.
+    error: String,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: usize,
+    worker: Option<Worker>,
+    job: Option<Work>,
+}
+
+#[derive(Clone, Copy)]
+struct Work {
+    action: ActionDigest,
+    instance: InstanceId,
+}
+
+struct Worker {
+    child: Child,
+    orders: Option<ChildStdin>,
+}
+
+impl Run<'_> {
+    fn tell(&mut self, event: Event) {
+        (self.observer)(event);
+    }
+
+    fn name(&self, id: InstanceId) -> String {
+        self.graph.instance_name(id)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), ExecuteError> {
+        let mut effects = std::collections::VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Resolve(id) => {
+                    let event = self.resolve(id)?;
+                    effects.extend(self.scheduler.on(event));
+                }
+                Effect::Start(action, id) => self.start(Work { action, instance: id })?,
+                Effect::Ended(id, phase) => self.ended(id, phase),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the key of an instance, and its result.
+    fn resolve(&mut self, id: InstanceId) -> Result<scheduler::Event, ExecuteError> {
+        let planned = std::mem::replace(&mut self.planned[id.0], State::Pending(Vec::new()));
+        if let State::Hit(_, result) = planned {
+            self.known[id.0].result = Some(result);
+            return Ok(scheduler::Event::Cached(id));
+        }
+        let manifest = match self.keys.manifest(id, |from| self.known[from.0].result.as_ref()) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.known[id.0].error = error.to_string();
+                return Ok(scheduler::Event::Refused(id));
+            }
+        };
+        let action = manifest.action();
+        self.known[id.0].action = Some(action);
+        if let Some(result) = self.store.result(&action) {
+            self.cached(id, action, result);
+            return Ok(scheduler::Event::Cached(id));
+        }
+        self.manifests.insert(action, manifest.to_string());
+        Ok(scheduler::Event::Missing(id, action))
+    }
+
+    fn cached(&mut self, id: InstanceId, action: ActionDigest, result: ActionResult) {
+        self.known[id.0].result = Some(result);
+        let event = Event::Cached { instance: self.name(id), action };
+        self.tell(event);
+    }
+
+    fn start(&mut self, work: Work) -> Result<(), ExecuteError> {
+        if let Some(manifest) = self.manifests.remove(&work.action) {
+            self.store.put_manifest(&manifest)?;
+        }
+        let idle = self.slots.iter().position(|slot| slot.job.is_none());
+        let slot = idle.expect("the scheduler starts no more than there are slots");
+        let request = self.graph.instance(work.instance).params.request();
+        let share = (self.settings.cpus / self.settings.jobs).max(1);
+        let order = Order::Perform(Request {
+            action: work.action,
+            project: self.settings.project.clone(),
+            device: if request.gpu { self.settings.device } else { Device::Cpu }.to_string(),
+            threads: request.cpus.clamp(1, share),
+        });
+        if self.slots[slot].worker.is_none() {
+            self.spawn(slot, share)?;
+        }
+        self.slots[slot].job = Some(work);
+        self.order(slot, &order);
+        Ok(())
+    }
+
+    fn spawn(&mut self, slot: usize, threads: usize) -> Result<(), ExecuteError> {
+        let program = &self.settings.program;
+        let mut child = Command::new(program)
+            .arg("worker")
+            .arg("--store")
+            .arg(self.store.root())
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| ExecuteError::Spawn { program: program.clone(), source })?;
+        let generation = self.slots[slot].generation + 1;
+        let id = WorkerId { slot, generation };
+        let orders = child.stdin.take();
+        let replies = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let printed = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let sender = self.sender.clone();
+        let printing = thread::spawn(move || {
+            for_each_line(printed, |line| drop(sender.send(Message::Printed(id, line))));
+        });
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            for_each_line(replies, |line| {
+                let message = match serde_json::from_str(&line) {
+                    Ok(reply) => Message::Reply(id, reply),
+                    Err(_) => Message::Printed(id, line),
+                };
+                drop(sender.send(message));
+            });
+            // The last words of a dying worker come before the news of its death.
+            drop(printing.join());
+            drop(sender.send(Message::Gone(id)));
+        });
+        let job = self.slots[slot].job.take();
+        self.slots[slot] = Slot { generation, worker: Some(Worker { child, orders }), job };
+        Ok(())
+    }
+
+    /// Gives an order. A worker that cannot take it is dying, and its death will be told.
+    fn order(&mut self, slot: usize, order: &Order) {
+        let line = serde_json::to_string(order).expect("an order is plain data") + "\n";
+        let orders = self.slots[slot].worker.as_mut().and_then(|worker| worker.orders.as_mut());
+        if let Some(orders) = orders {
+            drop(orders.write_all(line.as_bytes()));
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), ExecuteError> {
+        match message {
+            Message::Interrupt => {
+                self.interrupts += 1;
+                if self.interrupts == 1 {
+                    let effects = self.scheduler.on(scheduler::Event::Stop);
+                    self.carry_out(effects)?;
+                    (0..self.slots.len()).for_each(|slot| self.order(slot, &Order::Stop));
+                } else {
+                    self.kill_workers();
+                }
+                Ok(())
+            }
+            Message::Reply(id, _) | Message::Printed(id, _) | Message::Gone(id)
+                if self.slots[id.slot].generation != id.generation =>
+            {
+                Ok(())
+            }
+            Message::Printed(id, line) => {
+                if let Some(work) = self.slots[id.slot].job {
+                    let event = Event::Output { instance: self.name(work.instance), line };
+                    self.tell(event);
+                }
+                Ok(())
+            }
+            Message::Reply(id, reply) => self.reply(id.slot, reply),
+            Message::Gone(id) => self.gone(id.slot),
+        }
+    }
+
+    fn reply(&mut self, slot: usize, reply: Reply) -> Result<(), ExecuteError> {
+        let Some(work) = self.slots[slot].job else { return Ok(()) };
+        let action = work.action;
+        let instance = self.name(work.instance);
+        match reply {
+            Reply::Waiting => self.tell(Event::Waiting { instance }),
+            Reply::Started => self.tell(Event::Started { instance, action }),
+            Reply::Resumed(from) => self.tell(Event::Resumed { instance, from }),
+            Reply::Line(line) => self.tell(Event::Output { instance, line }),
+            Reply::Progress { done, total, unit, note } => {
+                self.tell(Event::Progress { instance, done, total, unit, note });
+            }
+            Reply::Broken(error) => return Err(ExecuteError::Broken(error)),
+            Reply::Done { result, adopted } => {
+                self.done(work, &result, adopted);
+                return self.over(slot, scheduler::Event::Finished(action));
+            }
+            Reply::Failed(error) => {
+                self.went_wrong(&action, &error);
+                return self.over(slot, scheduler::Event::Failed(action));
+            }
+            Reply::Lost(digest, error) => {
+                self.went_wrong(&action, &error);
+                let makers = self.makers(&digest);
+                return self.over(slot, scheduler::Event::Lost(action, makers));
+            }
+            Reply::Stopped => return self.over(slot, scheduler::Event::Stopped(action)),
+        }
+        Ok(())
+    }
+
+    /// The work of a slot is over, for better or worse.
+    fn over(&mut self, slot: usize, event: scheduler::Event) -> Result<(), ExecuteError> {
+        let work = self.slots[slot].job.take().expect("only work that was begun can be over");
+        let effects = self.scheduler.on(event.clone());
+        let instance = self.name(work.instance);
+        let failed = self.scheduler.phase(work.instance) == Phase::Failed;
+        match event {
+            scheduler::Event::Lost(..) | scheduler::Event::Crashed(_) if !failed => {
+                let reason = self.known[work.instance.0].error.clone();
+                self.tell(Event::Retried { instance, reason });
+            }
+            scheduler::Event::Stopped(_) => self.tell(Event::Stopped { instance }),
+            _ => {}
+        }
+        self.carry_out(effects)
+    }
+
+    fn done(&mut self, work: Work, result: &ActionResult, adopted: bool) {
+        let Work { action, instance } = work;
+        let sharers: Vec<InstanceId> = self.scheduler.instances(&action).collect();
+        for id in sharers {
+            if id == instance && !adopted {
+                self.known[id.0].result = Some(result.clone());
+                self.known[id.0].ran = true;
+                let event = Event::Finished {
+                    instance: self.name(id),
+                    action,
+                    duration_ms: result.provenance.duration_ms,
+                    metrics: result.metrics.clone(),
+                };
+                self.tell(event);
+            } else {
+                self.cached(id, action, result.clone());
+            }
+        }
+    }
+
+    fn went_wrong(&mut self, action: &ActionDigest, error: &str) {
+        for id in self.scheduler.instances(action) {
+            self.known[id.0].error = error.to_owned();
+        }
+    }
+
+    /// The instances that had made an object; its loss makes their results void.
+    fn makers(&mut self, digest: &Digest) -> Vec<InstanceId> {
+        let mut makers = Vec::new();
+        for id in self.graph.ids() {
+            let result = &mut self.known[id.0].result;
+            if result
+                .as_ref()
+                .is_some_and(|result| result.outputs.values().any(|made| made.digest == *digest))
+            {
+                *result = None;
+                makers.push(id);
+            }
+        }
+        makers
+    }
+
+    fn gone(&mut self, slot: usize) -> Result<(), ExecuteError> {
+        let Some(mut worker) = self.slots[slot].worker.take() else { return Ok(()) };
+        let status = worker.child.wait();
+        let Some(Work { action, .. }) = self.slots[slot].job else { return Ok(()) };
+        if self.interrupts > 0 {
+            return self.over(slot, scheduler::Event::Stopped(action));
+        }
+        self.went_wrong(&action, &death(status));
+        self.over(slot, scheduler::Event::Crashed(action))
+    }
+
+    fn ended(&mut self, id: InstanceId, phase: Phase) {
+        let instance = self.name(id);
+        match phase {
+            Phase::Failed => {
+                let Known { action, error, .. } = &self.known[id.0];
+                let event = Event::Failed { instance, action: *action, error: error.clone() };
+                self.tell(event);
+            }
+            Phase::Skipped(cause) => {
+                let event = Event::Skipped { instance, because: self.name(cause) };
+                self.tell(event);
+            }
+            Phase::Done | Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) => {}
+        }
+    }
+
+    fn kill_workers(&mut self) {
+        for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
+            drop(worker.child.kill());
+        }
+    }
+
+    fn finish(mut self) -> Summary {
+        let mut counts = Counts::default();
+        for id in self.graph.ids() {
+            let count = match self.scheduler.phase(id) {
+                Phase::Done if self.known[id.0].ran => &mut counts.ran,
+                Phase::Done => &mut counts.cached,
+                Phase::Failed => &mut counts.failed,
+                Phase::Skipped(_) => &mut counts.skipped,
+                Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) => {
+                    &mut counts.unfinished
+                }
+            };
+            *count += 1;
+        }
+        let outcome = match counts {
+            Counts { unfinished: 1.., .. } => Outcome::Interrupted,
+            Counts { failed: 1.., .. } => Outcome::Failed,
+            Counts { .. } => Outcome::Done,
+        };
+        for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.take()) {
+            worker.dismiss();
+        }
+        let scheduler = &self.scheduler;
+        let ends =
+            self.graph.ids().zip(self.known).map(|(id, known)| match (scheduler.phase(id), known.result) {
+                (Phase::Done, Some(result)) => End::Done(result),
+                (Phase::Failed | Phase::Skipped(_), _) => End::Failed,
+                (_, _) => End::Unfinished,
+            });
+        Summary { outcome, counts, ends: ends.collect() }
+    }
+}
+
+impl Worker {
+    /// Closes the worker's orders, at which an idle one ends.
+    fn dismiss(mut self) {
+        self.orders = None;
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Where it has ended already, there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn death(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match status.signal() {
+            Some(9) => "its worker was killed (signal 9); the machine may be out of memory".to_owned(),
+            Some(signal) => format!("its worker died of signal {signal}"),
+            None => format!("its worker ended with {status}"),
+        },
+        Err(error) => format!("its worker is gone: {error}"),
+    }
+}
+
+fn for_each_line(mut reader: impl BufRead, mut each: impl FnMut(String)) {
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        each(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+        line.clear();
+    }
+}
+
+/// The scheduler's view of a graph. Durations are guessed from hits of the same stage; what nothing is known of counts as
+/// one second.
+fn tasks(graph: &Graph, plan: &Plan, device: Device) -> Vec<Task> {
+    let mut known: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for id in graph.ids() {
+        if let Some(result) = plan.state(id).result() {
+            let (total_ms, count) = known.entry(&graph.instance(id).stage).or_default();
+            *total_ms += result.provenance.duration_ms;
+            *count += 1;
+        }
+    }
+    let tasks = graph.ids().map(|id| {
+        let instance = graph.instance(id);
+        let cost_ms =
+            known.get(instance.stage.as_str()).map_or(1000.0, |&(total, count)| total as f64 / count as f64);
+        Task {
+            inputs: producers(graph, id).collect(),
+            cost: cost_ms,
+            gpu: instance.params.request().gpu && device != Device::Cpu,
+        }
+    });
+    tasks.collect()
+}

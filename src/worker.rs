@@ -1,1 +1,364 @@
 //! The process that performs actions.
+//!
+//! A worker is this program under a hidden subcommand. It reads orders and writes replies, one JSON object a line, and
+//! does one action after another until its standard input closes, which happens when its runner dies. All it needs of an
+//! action is the digest: the manifest in the store says the rest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ablate_stage::cache::{
+    ActionDigest, ActionResult, Digest, Object, Provenance, Published, Store, StoreError,
+};
+use ablate_stage::{
+    ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::now_unix_ms;
+use crate::manifest::Manifest;
+use crate::plan::content_of;
+
+/// What a runner tells a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Perform an action.
+    Perform(Request),
+    /// Checkpoint and stop.
+    Stop,
+}
+
+/// An action to perform, and what to perform it with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The action.
+    pub action: ActionDigest,
+    /// The project's root, absolute.
+    pub project: PathBuf,
+    /// The device, as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Threads it may use.
+    pub threads: usize,
+}
+
+/// What a worker tells its runner. The last four end an action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Another process is performing the action.
+    Waiting,
+    /// The stage begins.
+    Started,
+    /// The stage went on from a checkpoint.
+    Resumed(String),
+    /// How far the stage is.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+        /// The unit.
+        unit: String,
+        /// A remark.
+        note: String,
+    },
+    /// A line for the log.
+    Line(String),
+    /// The result is in the store.
+    Done {
+        /// The result.
+        result: ActionResult,
+        /// Whether another process made it.
+        adopted: bool,
+    },
+    /// There is no result, and the action is why.
+    Failed(String),
+    /// An input is not in the store, or was damaged and is set aside.
+    Lost(Digest, String),
+    /// The store does not work.
+    Broken(String),
+    /// It stopped on request.
+    Stopped,
+}
+
+/// Why there is no result.
+enum Trouble {
+    Failed(String),
+    Lost(Digest, String),
+    Broken(StoreError),
+    Stopped,
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Serves the runner at the other end of standard input and output until either closes, or a stage leaves the process in
+/// doubt.
+///
+/// # Errors
+/// Where standard output cannot be set apart.
+pub fn serve(registry: &Registry, store: &Store) -> io::Result<()> {
+    // Whatever stages and libraries print goes to standard error, and so to the log; replies have a descriptor of
+    // their own.
+    let replies = fs::File::from(rustix::io::dup(io::stdout())?);
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    // An interrupt from the terminal reaches the whole group; the runner alone decides what it means.
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    let stop = StopFlag::default();
+    let worker = Worker {
+        registry,
+        store,
+        replies: Arc::new(Mutex::new(replies)),
+        stop: stop.clone(),
+        pools: Mutex::new(BTreeMap::new()),
+    };
+    for request in listen(stop) {
+        let healthy = worker.perform(&request);
+        if !healthy {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How long a stage may take to checkpoint once the runner is gone.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+
+/// Reads orders on a thread of its own, so that a stop is heard during an action, and the end of the runner as well.
+fn listen(stop: StopFlag) -> Receiver<Request> {
+    let (sender, requests) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(Order::Perform(request)) => drop(sender.send(request)),
+                Ok(Order::Stop) => stop.raise(),
+                Err(_) => break,
+            }
+        }
+        stop.raise();
+        drop(sender);
+        thread::sleep(ORPHAN_GRACE);
+        std::process::exit(0);
+    });
+    requests
+}
+
+struct Worker<'a> {
+    registry: &'a Registry,
+    store: &'a Store,
+    replies: Arc<Mutex<fs::File>>,
+    stop: StopFlag,
+    /// Thread pools by size. They are kept, because a GPU context may be tied to its thread.
+    pools: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>>,
+}
+
+impl Worker<'_> {
+    /// Performs an action and says whether the process is fit for another.
+    fn perform(&self, request: &Request) -> bool {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.result(request)));
+        let (reply, healthy) = match outcome {
+            Ok(Ok((result, adopted))) => (Reply::Done { result, adopted }, true),
+            Ok(Err(Trouble::Failed(error))) => (Reply::Failed(error), true),
+            Ok(Err(Trouble::Lost(digest, error))) => (Reply::Lost(digest, error), true),
+            Ok(Err(Trouble::Broken(error))) => (Reply::Broken(error.to_string()), true),
+            Ok(Err(Trouble::Stopped)) => (Reply::Stopped, false),
+            Err(panic) => {
+                let what = panic.downcast_ref::<String>().map(String::as_str);
+                let what =
+                    what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no stated reason");
+                (Reply::Failed(format!("the stage panicked, which is a bug in it: {what}")), false)
+            }
+        };
+        send(&self.replies, &reply);
+        healthy
+    }
+
+    fn result(&self, request: &Request) -> Result<(ActionResult, bool), Trouble> {
+        let action = &request.action;
+        let lock = self.lock(action)?;
+        if let Some(result) = self.store.result(action) {
+            return Ok((result, true));
+        }
+        let text = self.store.manifest(action);
+        let text =
+            text.ok_or_else(|| Trouble::Failed("its manifest is not in the store; run again".to_owned()))?;
+        let manifest = Manifest::parse(&text).map_err(|error| Trouble::Failed(error.to_string()))?;
+        let stage = manifest.stage(self.registry).map_err(|error| Trouble::Failed(error.to_string()))?;
+        let device = request.device.parse::<Device>().map_err(|error| Trouble::Failed(error.to_string()))?;
+        let inputs = self.inputs(&manifest)?;
+        check_files(&manifest, &request.project, "before the stage began")?;
+
+        let attempt = self.store.attempt(&lock)?;
+        let ports = stage.outputs();
+        let outputs = ports.iter().map(|port| {
+            (port.name.clone(), attempt.path().join(format!("{}.{}", port.name, port.kind.extension())))
+        });
+        let files = JobFiles {
+            inputs,
+            outputs: outputs.collect(),
+            scratch: self.store.scratch(action)?,
+            project: request.project.clone(),
+        };
+        let outputs = files.outputs.clone();
+        send(&self.replies, &Reply::Started);
+        let started_unix_ms = now_unix_ms();
+        let clock = Instant::now();
+        reset_peak_memory();
+        self.run(stage, files, manifest.seed.unwrap_or(0), device, request.threads)?;
+        let provenance = Provenance {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            device: request.device.clone(),
+            threads: request.threads,
+            started_unix_ms,
+            duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            peak_memory_mib: peak_memory_mib(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let mut metrics = BTreeMap::new();
+        for port in &ports {
+            let path = &outputs[&port.name];
+            let bad = |reason: String| Trouble::Failed(format!("output `{}`: {reason}", port.name));
+            port.kind.check(path).map_err(|error| bad(error.to_string()))?;
+            if port.kind == ArtifactKind::Metrics {
+                for (name, &value) in Metrics::read(path).map_err(|error| bad(error.to_string()))?.values() {
+                    if metrics.insert(name.clone(), value).is_some() {
+                        return Err(bad(format!("another output has a metric `{name}` as well; rename one")));
+                    }
+                }
+            }
+        }
+        check_files(&manifest, &request.project, "while the stage ran")?;
+        let mut objects: BTreeMap<String, Object> = BTreeMap::new();
+        for (port, path) in outputs {
+            objects.insert(port, self.store.insert_file(&path)?);
+        }
+        let result = ActionResult { outputs: objects, metrics, provenance };
+        let published = self.store.publish(action, &result)?;
+        self.store.clear_scratch(action)?;
+        Ok(match published {
+            Published::First => (result, false),
+            Published::Adopted(standing) => (standing, true),
+        })
+    }
+
+    /// Waits for the right to perform an action.
+    fn lock(&self, action: &ActionDigest) -> Result<ablate_stage::cache::ActionLock, Trouble> {
+        let mut told = false;
+        loop {
+            if let Some(lock) = self.store.try_lock(action)? {
+                return Ok(lock);
+            }
+            if self.stop.is_raised() {
+                return Err(Trouble::Stopped);
+            }
+            if !told {
+                send(&self.replies, &Reply::Waiting);
+                told = true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn inputs(&self, manifest: &Manifest) -> Result<BTreeMap<String, PathBuf>, Trouble> {
+        let verified = manifest.inputs.iter().map(|(port, digest)| match self.store.verified(digest) {
+            Ok(path) => Ok((port.clone(), path)),
+            Err(error @ (StoreError::Missing(_) | StoreError::Damaged { .. })) => {
+                Err(Trouble::Lost(*digest, format!("input `{port}`: {error}")))
+            }
+            Err(error @ (StoreError::Io { .. } | StoreError::Format { .. })) => Err(Trouble::Broken(error)),
+        });
+        verified.collect()
+    }
+
+    fn run(
+        &self,
+        stage: Box<dyn DynStage>,
+        files: JobFiles,
+        seed: u64,
+        device: Device,
+        threads: usize,
+    ) -> Result<(), Trouble> {
+        let replies = self.replies.clone();
+        let stop = self.stop.clone();
+        let pool = self.pool(threads)?;
+        let outcome = pool.install(move || {
+            let mut last_progress: Option<Instant> = None;
+            let mut report = |report: Report| {
+                let reply = match report {
+                    Report::Progress { done, total, unit, note } => {
+                        let soon = last_progress.is_some_and(|at| at.elapsed() < Duration::from_millis(100));
+                        if soon && done < total {
+                            return;
+                        }
+                        last_progress = Some(Instant::now());
+                        Reply::Progress { done, total, unit: unit.to_owned(), note }
+                    }
+                    Report::Resumed(from) => Reply::Resumed(from),
+                    Report::Line(line) => Reply::Line(line),
+                };
+                send(&replies, &reply);
+            };
+            stage.run(&mut Job::new(files, seed, device, threads, stop, &mut report))
+        });
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(StageError::Stopped) => Err(Trouble::Stopped),
+            Err(error) => Err(Trouble::Failed(error.to_string())),
+        }
+    }
+
+    fn pool(&self, threads: usize) -> Result<Arc<rayon::ThreadPool>, Trouble> {
+        let mut pools = self.pools.lock().expect("no thread panics while it holds the pools");
+        if let Some(pool) = pools.get(&threads) {
+            return Ok(pool.clone());
+        }
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(16 << 20);
+        let pool =
+            builder.build().map_err(|error| Trouble::Failed(format!("cannot start threads: {error}")))?;
+        Ok(pools.entry(threads).or_insert(Arc::new(pool)).clone())
+    }
+}
+
+/// Tells the runner. A runner that does not listen any more is gone, and there is nobody left to work for.
+fn send(replies: &Mutex<fs::File>, reply: &Reply) {
+    let line = serde_json::to_string(reply).expect("a reply is plain data") + "\n";
+    let mut replies = replies.lock().expect("no thread panics while it writes a reply");
+    if replies.write_all(line.as_bytes()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn check_files(manifest: &Manifest, project: &Path, when: &str) -> Result<(), Trouble> {
+    for (name, digest) in &manifest.files {
+        let path = project.join(name);
+        if !content_of(&path).is_ok_and(|found| found == *digest) {
+            let path = path.display();
+            return Err(Trouble::Failed(format!("{path} was changed {when}; nothing was cached, run again")));
+        }
+    }
+    Ok(())
+}
+
+/// Lowers the high-water mark of resident memory to what is resident now (`proc_pid_clear_refs(5)`). Where the kernel has no
+/// such file, the mark is that of the whole process.
+fn reset_peak_memory() {
+    drop(fs::write("/proc/self/clear_refs", "5"));
+}
+
+fn peak_memory_mib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0).div_ceil(1024)
+}

@@ -1,0 +1,61 @@
+//! A pipeline file, what it expands to, and where its store is.
+
+use std::path::{Path, PathBuf};
+
+use ablate_stage::cache::Store;
+
+use super::{Context, Failure, exit};
+use crate::expand::expand;
+use crate::graph::Graph;
+use crate::pipeline;
+use crate::plan::{Plan, plan};
+use crate::source::SourceMap;
+
+/// A pipeline, checked and expanded, with its store.
+pub struct Project {
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
+    /// The folder that declared files are relative to, absolute.
+    pub root: PathBuf,
+    /// The texts of the pipeline.
+    pub sources: SourceMap,
+    /// The pipeline's instances.
+    pub graph: Graph,
+    /// Where their results are.
+    pub store: Store,
+}
+
+impl Project {
+    /// Reads a pipeline file, and opens its store.
+    pub fn open(file: &Path, context: &Context<'_>) -> Result<Self, Failure> {
+        let mut sources = SourceMap::new();
+        let graph =
+            pipeline::load(file, &mut sources).and_then(|pipeline| expand(&pipeline, context.registry));
+        let graph = graph.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(&sources)))?;
+        let file = file.canonicalize().map_err(|error| {
+            Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", file.display()))
+        })?;
+        let root = root(file.parent().expect("a file is in a folder"));
+        let store = open_store(&root, context)?;
+        Ok(Self { file, root, sources, graph, store })
+    }
+
+    /// What is there and what is missing.
+    pub fn plan(&self) -> Result<Plan, Failure> {
+        plan(&self.graph, &self.store, &self.root).map_err(|error| Failure::new(exit::PIPELINE, error))
+    }
+}
+
+/// The project a folder belongs to: the nearest folder from there upwards that holds `.ablate`, `.git` or `Cargo.toml`, or
+/// that folder itself where none does.
+pub fn root(folder: &Path) -> PathBuf {
+    let holds =
+        |folder: &&Path| [".ablate", ".git", "Cargo.toml"].iter().any(|name| folder.join(name).exists());
+    folder.ancestors().find(holds).unwrap_or(folder).to_owned()
+}
+
+/// The store: as `--store` says, else as `ABLATE_STORE` says, else `.ablate` in the project's root.
+pub fn open_store(root: &Path, context: &Context<'_>) -> Result<Store, Failure> {
+    let path = context.store.clone().unwrap_or_else(|| root.join(".ablate"));
+    Ok(Store::open(&path)?)
+}

@@ -1,0 +1,52 @@
+//! Naming instances on the command line.
+
+use crate::graph::{Graph, InstanceId};
+
+use super::{Failure, exit};
+
+/// The instances a text names: all of a stage as `graph`, or those of some axis values and seed as `graph[k=5]`; the order of
+/// the values does not matter, and axes that are left out may have any value.
+pub fn instances(graph: &Graph, text: &str) -> Result<Vec<InstanceId>, Failure> {
+    let (stage, wanted) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+        Some((stage, values)) => (stage, values.split(',').map(str::trim).collect()),
+        None => (text, Vec::new()),
+    };
+    let matches = |id: &InstanceId| {
+        let values = values(graph, *id);
+        graph.instance(*id).stage == stage
+            && wanted.iter().all(|value| values.iter().any(|known| known == value))
+            || graph.instance_name(*id) == text
+    };
+    let found: Vec<InstanceId> = graph.ids().filter(matches).collect();
+    if found.is_empty() { Err(Failure::new(exit::USAGE, unknown(graph, text, stage))) } else { Ok(found) }
+}
+
+/// An instance's axis values and seed as `axis=value`, axes by both their names.
+fn values(graph: &Graph, id: InstanceId) -> Vec<String> {
+    let instance = graph.instance(id);
+    let axes = instance.point.iter().flat_map(|(axis, &value)| {
+        let axis = &graph.axes[axis.0];
+        [&axis.short, &axis.name].map(|name| format!("{name}={}", axis.labels[value]))
+    });
+    axes.chain(instance.seed.map(|seed| format!("seed={seed}"))).collect()
+}
+
+fn unknown(graph: &Graph, text: &str, stage: &str) -> String {
+    let of_stage: Vec<String> = graph
+        .ids()
+        .filter(|id| graph.instance(*id).stage == stage)
+        .map(|id| graph.instance_name(id))
+        .collect();
+    let (what, mut names) = if of_stage.is_empty() {
+        let mut stages: Vec<String> = graph.instances.iter().map(|instance| instance.stage.clone()).collect();
+        stages.sort();
+        stages.dedup();
+        ("stages", stages)
+    } else {
+        ("instances of it", of_stage)
+    };
+    let more = names.len().saturating_sub(12);
+    names.truncate(12);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("the pipeline has no `{text}`; the {what}: {}{more}", names.join(", "))
+}

@@ -1,0 +1,101 @@
+//! `ablate why`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::project::Project;
+use super::{Context, Failure, exit, select};
+use crate::graph::InstanceId;
+use crate::manifest::{Change, Part};
+use crate::plan::{History, Keys, Plan, Reason, State};
+
+/// Say why stages would run: the field that moved, its old and new value, and where it is written
+#[derive(Args)]
+pub struct Why {
+    /// The pipeline file
+    file: PathBuf,
+    /// A stage, as `graph`, or some of its instances, as `graph[k=5]`
+    stage: String,
+}
+
+/// Explains the instances of a name, and what these wait for.
+pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
+    let project = Project::open(&args.file, context)?;
+    let plan = project.plan()?;
+    let chosen = select::instances(&project.graph, &args.stage)?;
+    let history = History::read(&project.store)?;
+    let keys = Keys::new(&project.graph, &project.root);
+    let mut explained = BTreeSet::new();
+    let mut to_explain = std::collections::VecDeque::from(chosen);
+    while let Some(id) = to_explain.pop_front() {
+        if !explained.insert(id) {
+            continue;
+        }
+        let reason = history.reason(&keys, &plan, id).map_err(|error| Failure::new(exit::PIPELINE, error))?;
+        match reason {
+            None => write!(context.out, "{}", hit_in_words(&project, &plan, id))?,
+            Some(reason) => {
+                write!(context.out, "{}", reason_in_words(&project, id, &reason))?;
+                if let Reason::Pending(on) = reason {
+                    to_explain.extend(on);
+                }
+            }
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn hit_in_words(project: &Project, plan: &Plan, id: InstanceId) -> String {
+    let name = project.graph.instance_name(id);
+    match plan.state(id) {
+        State::Hit(action, result) => {
+            format!(
+                "{name} would not run: it is in the store as {}, made on {}\n",
+                action.short(),
+                result.provenance.device
+            )
+        }
+        State::Miss(_) | State::Pending(_) => format!("{name} would run\n"),
+    }
+}
+
+/// A reason as lines, the instance first.
+pub fn reason_in_words(project: &Project, id: InstanceId, reason: &Reason) -> String {
+    let name = project.graph.instance_name(id);
+    let kind = project.graph.instance(id).params.kind();
+    match reason {
+        Reason::Never => format!("{name} was never run, nor was any other `{kind}`\n"),
+        Reason::Unfinished => format!("{name} was begun, and did not finish\n"),
+        Reason::ObjectsLost(ports) => {
+            format!("{name} was done, and the store has lost its {}\n", ports.join(", "))
+        }
+        Reason::Pending(on) => {
+            let names: Vec<String> = on.iter().map(|id| project.graph.instance_name(*id)).collect();
+            format!("{name} waits for {}\n", names.join(", "))
+        }
+        Reason::Changed { nearest, changes } => {
+            let mut text =
+                format!("{name} was never run; the most similar `{kind}` that was is {}:\n", nearest.short());
+            for change in changes {
+                writeln!(text, "    {change}{}", place(project, id, change))
+                    .expect("a string takes any text");
+            }
+            text
+        }
+    }
+}
+
+/// Where a changed field is written.
+fn place(project: &Project, id: InstanceId, change: &Change) -> String {
+    match &change.part {
+        Part::Field(path) => {
+            let node = project.graph.instance(id).node.nearest(path);
+            format!("   {}", project.sources.place(node.span))
+        }
+        Part::Kind => format!("   {}", project.sources.place(project.graph.instance(id).node.span)),
+        Part::Revision | Part::Seed | Part::Input(_) | Part::File(_) => String::new(),
+    }
+}

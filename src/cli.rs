@@ -6,6 +6,8 @@ mod plan;
 mod project;
 mod run;
 mod select;
+#[cfg(feature = "tables")]
+mod table;
 mod why;
 mod worker;
 
@@ -54,6 +56,8 @@ enum Command {
     Run(run::Run),
     Plan(plan::Plan),
     Why(why::Why),
+    #[cfg(feature = "tables")]
+    Table(table::Tables),
     Log(log::Log),
     Get(get::Get),
     #[command(hide = true)]
@@ -136,6 +140,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Run(args) => run::run(args, context),
         Command::Plan(args) => plan::plan(args, context),
         Command::Why(args) => why::why(args, context),
+        #[cfg(feature = "tables")]
+        Command::Table(args) => table::tables(args, context),
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
         Command::Worker => worker::worker(context),

@@ -253,14 +253,16 @@ impl Table {
     /// As comma-separated values, texts as shown.
     ///
     /// # Errors
-    /// Where `out` refuses.
-    pub fn write_csv(&self, out: &mut impl Write) -> PolarsResult<()> {
+    /// Where two columns have one heading.
+    pub fn to_csv(&self) -> PolarsResult<String> {
         let columns = self.headings.iter().enumerate().map(|(index, heading)| {
             let texts: Vec<&str> = self.rows.iter().map(|row| row[index].as_str()).collect();
             Column::new(heading.as_str().into(), texts)
         });
         let mut frame = DataFrame::new(self.rows.len(), columns.collect())?;
-        CsvWriter::new(out).finish(&mut frame)
+        let mut bytes = Vec::new();
+        write_csv(&mut frame, &mut bytes)?;
+        Ok(String::from_utf8(bytes).expect("the texts are UTF-8"))
     }
 }
 

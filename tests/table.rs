@@ -111,9 +111,7 @@ fn markdown_and_csv_hold_the_same_table() {
         table::build(&graph, &graph.tables[0], |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done))
             .unwrap();
     insta::assert_snapshot!(table.to_markdown(), @"");
-    let mut csv = Vec::new();
-    table.write_csv(&mut csv).unwrap();
-    insta::assert_snapshot!(String::from_utf8(csv).unwrap(), @"");
+    insta::assert_snapshot!(table.to_csv().unwrap(), @"");
 }
 
 #[test]

@@ -1,0 +1,131 @@
+//! The documents: their pipelines parse and expand, and their generated pages are what the program says.
+#![cfg(feature = "learn")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ablate::expand::expand;
+use ablate::pipeline;
+use ablate::source::SourceMap;
+use ablate::syntax;
+use ablate_stage::Registry;
+
+use common::Project;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn registry() -> Registry {
+    ablate_learn::register(Registry::new().with::<ablate::command::Command>())
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|ext| ext == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The fenced blocks of a Markdown text whose info string starts with `ron`.
+fn ron_blocks(text: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info.to_owned(), String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some((_, block)), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks.into_iter().filter(|(info, _)| info.starts_with("ron")).collect()
+}
+
+#[track_caller]
+fn expands(name: &str, text: &str) {
+    let mut sources = SourceMap::new();
+    let source = sources.add(name, text);
+    let graph = pipeline::parse(source, text).and_then(|pipeline| expand(&pipeline, &registry()));
+    if let Err(errors) = graph {
+        panic!("{}", errors.render(&sources));
+    }
+}
+
+#[test]
+fn every_pipeline_in_the_documents_expands() {
+    let mut documents = files(&root().join("book/src"), "md");
+    documents.push(root().join("README.md"));
+    let mut pipelines = 0;
+    for path in documents {
+        for (info, block) in ron_blocks(&fs::read_to_string(&path).unwrap()) {
+            let name = path.display().to_string();
+            if info == "ron,fragment" || !block.starts_with("Pipeline(") {
+                // A fragment is an entry of a map, so it parses as one.
+                let text = format!("{{\n{block}}}");
+                let mut sources = SourceMap::new();
+                let source = sources.add(name, text.as_str());
+                if let Err(error) = syntax::parse(source, &text) {
+                    panic!("{}", error.render(&sources));
+                }
+            } else {
+                expands(&name, &block);
+                pipelines += 1;
+            }
+        }
+    }
+    assert!(pipelines >= 2, "only {pipelines} whole pipelines were found");
+}
+
+#[test]
+fn every_shipped_pipeline_expands() {
+    let pipelines = files(&root().join("pipelines"), "ron");
+    assert!(pipelines.len() >= 2);
+    for path in pipelines {
+        expands(&path.display().to_string(), &fs::read_to_string(&path).unwrap());
+    }
+}
+
+/// Compares a generated page with the book's; `ABLATE_UPDATE_BOOK=1 cargo test` writes it instead.
+#[track_caller]
+fn pinned(page: &str, generated: &str) {
+    let path = root().join("book/src/reference").join(page);
+    #[expect(clippy::disallowed_methods, reason = "a switch for people, as in other snapshot tests")]
+    if std::env::var_os("ABLATE_UPDATE_BOOK").is_some() {
+        fs::write(&path, generated).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == generated, "{page} is out of date: run ABLATE_UPDATE_BOOK=1 cargo test --test docs");
+}
+
+#[test]
+fn the_page_of_stage_kinds_is_what_the_program_says() {
+    let said = Project::new().expect(0, &["stages", "--markdown"]).stdout;
+    pinned("stages.md", &said);
+}
+
+#[test]
+fn the_page_of_commands_is_what_the_program_says() {
+    let project = Project::new();
+    let overview = project.expect(0, &["--help"]).stdout;
+    let mut page = format!("# Commands\n\n```text\n{overview}```\n");
+    let listed = overview.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for line in listed.take_while(|line| !line.is_empty()) {
+        let name = line.split_whitespace().next().unwrap();
+        let help = project.expect(0, &[name, "--help"]).stdout;
+        page.push_str(&format!("\n## ablate {name}\n\n```text\n{help}```\n"));
+    }
+    pinned("commands.md", &page);
+}

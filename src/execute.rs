@@ -384,8 +384,8 @@ impl Run<'_> {
                 self.tell(Event::Progress { instance, done, total, unit, note });
             }
             Reply::Broken(error) => return Err(ExecuteError::Broken(error)),
-            Reply::Done { result, adopted } => {
-                self.done(work, &result, adopted);
+            Reply::Done { result, performed } => {
+                self.done(work, &result, performed);
                 return self.over(slot, scheduler::Event::Finished(action));
             }
             Reply::Failed(error) => {
@@ -419,11 +419,11 @@ impl Run<'_> {
         self.carry_out(effects)
     }
 
-    fn done(&mut self, work: Work, result: &ActionResult, adopted: bool) {
+    fn done(&mut self, work: Work, result: &ActionResult, performed: bool) {
         let Work { action, instance } = work;
         let sharers: Vec<InstanceId> = self.scheduler.instances(&action).collect();
         for id in sharers {
-            if id == instance && !adopted {
+            if id == instance && performed {
                 self.known[id.0].result = Some(result.clone());
                 self.known[id.0].ran = true;
                 let event = Event::Finished {

@@ -294,3 +294,176 @@ fn split_name(line: &str) -> (Option<&str>, &str) {
         None => (None, line),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use proptest::prelude::*;
+
+    fn digests(names: &[&str]) -> BTreeMap<String, Digest> {
+        names.iter().map(|name| ((*name).to_owned(), Digest::of_bytes(name.as_bytes()))).collect()
+    }
+
+    fn command(ron: &str) -> Command {
+        ron::from_str(ron).unwrap()
+    }
+
+    fn train() -> Command {
+        command(
+            r#"Command(
+                argv: ["python3", "{file:train.py}", "--seed={seed}", "a \"quoted\"\nline: ["],
+                inputs: {"images": Images},
+                outputs: {"metrics": (kind: Metrics, path: "m.json")},
+                files: ["train.py"],
+                cpus: 4,
+            )"#,
+        )
+    }
+
+    /// A changed key makes everybody run everything again: it changes with the revision of a kind, or with this format,
+    /// and never by accident.
+    #[test]
+    fn the_text_and_its_key_are_golden() {
+        let manifest = Manifest::new(&train(), Some(3), digests(&["images"]), digests(&["train.py"]));
+        let expected = r#"Action(
+    kind: "Command",
+    revision: 1,
+    seed: Some(3),
+    inputs: {
+        "images": "a4cf1c7ce5df043b27cbb98fb4ff77d3cf672e92b31d43932336e30398111623",
+    },
+    files: {
+        "train.py": "4b7641bc97d937d0065d607180f74c811d0782bcd544aabeea1aebd921f7862b",
+    },
+    stage: Command(
+        argv: [
+            "python3",
+            "{file:train.py}",
+            "--seed={seed}",
+            "a \"quoted\"\nline: [",
+        ],
+        inputs: {
+            "images": Images,
+        },
+        outputs: {
+            "metrics": OutputFile(
+                kind: Metrics,
+                path: "m.json",
+            ),
+        },
+        files: [
+            "train.py",
+        ],
+        env: {},
+        inherit: [
+            "PATH",
+            "HOME",
+        ],
+    ),
+)
+"#;
+        assert_eq!(manifest.to_string(), expected);
+        assert_eq!(
+            manifest.action().to_hex(),
+            "fc0b8661db992d43d3e45a8540b2a4a635db76c16dbea9f5dec506d449545223"
+        );
+    }
+
+    #[test]
+    fn what_is_not_read_back_as_it_was_is_refused() {
+        let manifest = Manifest::new(&train(), Some(3), digests(&["images"]), digests(&["train.py"]));
+        assert_eq!(Manifest::parse(&manifest.to_string()).unwrap(), manifest);
+        let registry = Registry::new().with::<Command>();
+        let stage = manifest.stage(&registry).unwrap();
+        assert_eq!(stage.canonical(), manifest.stage);
+
+        let message = |manifest: &Manifest| manifest.stage(&registry).err().unwrap().to_string();
+        let later = Manifest { revision: 9, ..manifest.clone() };
+        assert_eq!(
+            message(&later),
+            "the manifest is for revision 9 of `Command`, this program has revision 1"
+        );
+        let other = Manifest { kind: "Other".to_owned(), ..manifest.clone() };
+        assert_eq!(message(&other), "the stage kind `Other` is not known to this program");
+        assert!(Manifest::parse("Action(kind: 1)").is_err());
+    }
+
+    #[test]
+    fn the_seed_of_a_stage_that_has_none_is_not_in_the_key() {
+        let stage = command(r#"Command(argv: ["true"], outputs: {"o": (kind: File, path: "o")})"#);
+        let key = |seed| Manifest::new(&stage, seed, BTreeMap::new(), BTreeMap::new()).action();
+        assert_eq!(key(Some(1)), key(Some(2)));
+        let seeded = |seed| Manifest::new(&train(), seed, BTreeMap::new(), BTreeMap::new()).action();
+        assert_ne!(seeded(Some(1)), seeded(Some(2)));
+    }
+
+    #[test]
+    fn a_difference_names_the_path_and_both_values() {
+        let earlier = Manifest {
+            kind: "Pretrain".to_owned(),
+            revision: 1,
+            seed: Some(0),
+            inputs: digests(&["images", "old"]),
+            files: digests(&["a.py"]),
+            stage:
+                "Pretrain(\n    method: SimClr(\n        temperature: 0.2,\n        views: 2,\n    ),\n    \
+                    layers: [\n        64,\n        32,\n    ],\n    note: \"x: (\",\n)"
+                    .to_owned(),
+        };
+        let later = Manifest {
+            revision: 2,
+            seed: None,
+            inputs: digests(&["images"]),
+            files: BTreeMap::from([("a.py".to_owned(), Digest::of_bytes(b"new"))]),
+            stage:
+                "Pretrain(\n    method: NnClr(\n        temperature: 0.2,\n        queue: 8,\n    ),\n    \
+                    layers: [\n        64,\n        16,\n    ],\n    note: \"x: (\",\n)"
+                    .to_owned(),
+            ..earlier.clone()
+        };
+        let told: Vec<String> = earlier.diff(&later).iter().map(Change::to_string).collect();
+        let (old, a, new) = (Digest::of_bytes(b"old"), Digest::of_bytes(b"a.py"), Digest::of_bytes(b"new"));
+        let expected = [
+            "revision of the stage kind: 1 → 2".to_owned(),
+            "seed: 0 → (none)".to_owned(),
+            format!("content of input `old`: {} → (none)", old.short()),
+            format!("content of file `a.py`: {} → {}", a.short(), new.short()),
+            "`method`: SimClr → NnClr".to_owned(),
+            "`method.views`: 2 → (none)".to_owned(),
+            "`layers.1`: 32 → 16".to_owned(),
+            "`method.queue`: (none) → 8".to_owned(),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(earlier.diff(&earlier), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_reads_back(
+            argv in proptest::collection::vec(".*", 0..4),
+            env in proptest::collection::btree_map(".*", ".*", 0..4),
+            seed in proptest::option::of(any::<u64>()),
+        ) {
+            let stage = Command { argv, env, ..train() };
+            let manifest = Manifest::new(&stage, seed, digests(&["a", "b"]), digests(&["x/y.py"]));
+            let read = Manifest::parse(&manifest.to_string()).unwrap();
+            prop_assert_eq!(&read, &manifest);
+            prop_assert_eq!(read.diff(&manifest), []);
+            let registry = Registry::new().with::<Command>();
+            prop_assert_eq!(read.stage(&registry).unwrap().canonical(), manifest.stage);
+        }
+
+        #[test]
+        fn one_changed_text_is_one_change(old in ".*", new in ".*") {
+            prop_assume!(old != new);
+            let stage = |text: &str| Command { env: BTreeMap::from([("K".to_owned(), text.to_owned())]), ..train() };
+            let manifest = |text: &str| Manifest::new(&stage(text), None, BTreeMap::new(), BTreeMap::new());
+            let (earlier, later) = (manifest(&old), manifest(&new));
+            prop_assert_ne!(earlier.action(), later.action());
+            let changes = earlier.diff(&later);
+            prop_assert_eq!(changes.len(), 1);
+            prop_assert_eq!(&changes[0].part, &Part::Field("env.K".to_owned()));
+        }
+    }
+}

@@ -129,6 +129,8 @@ pub struct Scheduler {
     running: usize,
     /// Instances that are not over.
     open: usize,
+    /// Instances whose key is being looked up. Nothing starts meanwhile, because they may be what should go first.
+    keying: usize,
     stopping: bool,
 }
 
@@ -159,6 +161,7 @@ impl Scheduler {
             free: capacity,
             running: 0,
             open,
+            keying: 0,
             stopping: false,
         }
     }
@@ -235,6 +238,8 @@ impl Scheduler {
         let earlier = std::mem::replace(&mut self.phases[id.0], phase);
         self.open += usize::from(earlier.is_over());
         self.open -= usize::from(phase.is_over());
+        self.keying += usize::from(phase == Phase::Keying);
+        self.keying -= usize::from(earlier == Phase::Keying);
         match (earlier == Phase::Done, phase == Phase::Done) {
             (false, true) => self.consumers[id.0].iter().for_each(|consumer| self.missing[consumer.0] -= 1),
             (true, false) => self.consumers[id.0].iter().for_each(|consumer| self.missing[consumer.0] += 1),
@@ -247,27 +252,20 @@ impl Scheduler {
         self.set(id, phase);
         effects.push(Effect::Ended(id, phase));
         for consumer in self.consumers[id.0].clone() {
-            match phase {
-                Phase::Done => self.advance(consumer, effects),
-                Phase::Failed => self.skip(consumer, id, effects),
-                Phase::Skipped(cause) => self.skip(consumer, cause, effects),
-                Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) => {
-                    unreachable!("these are not ends")
-                }
-            }
+            self.advance(consumer, effects);
         }
     }
 
-    fn skip(&mut self, id: InstanceId, cause: InstanceId, effects: &mut Vec<Effect>) {
-        if self.phase(id) == Phase::Waiting {
-            self.end(id, Phase::Skipped(cause), effects);
-        }
-    }
-
+    /// Keys an instance that waits for nothing, and skips one that waits in vain.
     fn advance(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
-        if self.phase(id) == Phase::Waiting && self.missing[id.0] == 0 {
+        if self.phase(id) != Phase::Waiting {
+            return;
+        }
+        if self.missing[id.0] == 0 {
             self.set(id, Phase::Keying);
             effects.push(Effect::Resolve(id));
+        } else if let Some(cause) = self.failed_need(id) {
+            self.end(id, Phase::Skipped(cause), effects);
         }
     }
 
@@ -293,7 +291,7 @@ impl Scheduler {
     }
 
     fn start_ready(&mut self, effects: &mut Vec<Effect>) {
-        while !self.stopping && self.free.slots > 0 {
+        while !self.stopping && self.keying == 0 && self.free.slots > 0 {
             let fits = |digest: &ActionDigest| self.free.gpus > 0 || !self.needs_gpu(digest);
             let Some(digest) = self.queue.values().copied().find(fits) else { return };
             self.queue.retain(|_, queued| *queued != digest);
@@ -338,12 +336,10 @@ impl Scheduler {
             self.advance(producer, effects);
         }
         for id in instances {
-            if !again {
-                self.end(id, Phase::Failed, effects);
-            } else if let Some(cause) = self.failed_need(id) {
-                self.skip(id, cause, effects);
-            } else {
+            if again {
                 self.advance(id, effects);
+            } else {
+                self.end(id, Phase::Failed, effects);
             }
         }
     }
@@ -372,4 +368,231 @@ fn ranks(tasks: &[Task], consumers: &[Vec<InstanceId>]) -> Vec<usize> {
         ranks[index] = rank;
     }
     ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn action(name: usize) -> ActionDigest {
+        ActionDigest::of_manifest(&name.to_string())
+    }
+
+    fn task(inputs: &[usize], cost: f64) -> Task {
+        Task { inputs: inputs.iter().map(|&id| InstanceId(id)).collect(), cost, gpu: false }
+    }
+
+    const ONE: Capacity = Capacity { slots: 1, gpus: 0 };
+
+    /// Resolves everything as missing under its own key, and collects the rest.
+    fn settle(scheduler: &mut Scheduler, effects: Vec<Effect>) -> Vec<Effect> {
+        let mut told = Vec::new();
+        let mut effects = std::collections::VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Resolve(id) => effects.extend(scheduler.on(Event::Missing(id, action(id.0)))),
+                Effect::Start(..) | Effect::Ended(..) => told.push(effect),
+            }
+        }
+        told
+    }
+
+    fn on(scheduler: &mut Scheduler, event: Event) -> Vec<Effect> {
+        let effects = scheduler.on(event);
+        settle(scheduler, effects)
+    }
+
+    #[test]
+    fn the_longest_way_goes_first() {
+        // 0 → 2 costs 1 + 9; 1 costs 5.
+        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 5.0), task(&[0], 9.0)], ONE);
+        let effects = scheduler.start();
+        let mut told = settle(&mut scheduler, effects);
+        let mut order = Vec::new();
+        while let Some(Effect::Start(digest, id)) = told.pop() {
+            order.push(id.0);
+            told = on(&mut scheduler, Event::Finished(digest));
+        }
+        assert_eq!(order, [0, 2, 1]);
+        assert!(scheduler.is_over());
+    }
+
+    #[test]
+    fn a_failure_skips_what_depends_on_it_and_nothing_else() {
+        let tasks = vec![task(&[], 3.0), task(&[0], 1.0), task(&[1], 1.0), task(&[], 1.0)];
+        let mut scheduler = Scheduler::new(tasks, ONE);
+        let effects = scheduler.start();
+        settle(&mut scheduler, effects);
+        let told = on(&mut scheduler, Event::Failed(action(0)));
+        let expected = [
+            Effect::Ended(InstanceId(0), Phase::Failed),
+            Effect::Ended(InstanceId(1), Phase::Skipped(InstanceId(0))),
+            Effect::Ended(InstanceId(2), Phase::Skipped(InstanceId(0))),
+            Effect::Start(action(3), InstanceId(3)),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn one_key_is_one_action() {
+        let mut scheduler =
+            Scheduler::new(vec![task(&[], 1.0), task(&[], 1.0)], Capacity { slots: 2, gpus: 0 });
+        scheduler.start();
+        assert_eq!(scheduler.on(Event::Missing(InstanceId(0), action(7))), []);
+        let start = Effect::Start(action(7), InstanceId(0));
+        assert_eq!(scheduler.on(Event::Missing(InstanceId(1), action(7))), [start]);
+        let ends = [0, 1].map(|id| Effect::Ended(InstanceId(id), Phase::Done));
+        assert_eq!(scheduler.on(Event::Finished(action(7))), ends);
+    }
+
+    #[test]
+    fn a_crash_is_tried_again_a_few_times() {
+        let mut scheduler = Scheduler::new(vec![task(&[], 1.0)], ONE);
+        let effects = scheduler.start();
+        settle(&mut scheduler, effects);
+        for _ in 1..MOST_TRIES {
+            let again = on(&mut scheduler, Event::Crashed(action(0)));
+            assert_eq!(again, [Effect::Start(action(0), InstanceId(0))]);
+        }
+        let told = on(&mut scheduler, Event::Crashed(action(0)));
+        assert_eq!(told, [Effect::Ended(InstanceId(0), Phase::Failed)]);
+    }
+
+    #[test]
+    fn a_lost_input_is_made_again_first() {
+        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[0], 1.0)], ONE);
+        let effects = scheduler.start();
+        settle(&mut scheduler, effects);
+        on(&mut scheduler, Event::Finished(action(0)));
+        let told = on(&mut scheduler, Event::Lost(action(1), vec![InstanceId(0)]));
+        assert_eq!(told, [Effect::Start(action(0), InstanceId(0))]);
+        let told = on(&mut scheduler, Event::Finished(action(0)));
+        assert_eq!(
+            told,
+            [Effect::Ended(InstanceId(0), Phase::Done), Effect::Start(action(1), InstanceId(1))]
+        );
+    }
+
+    #[test]
+    fn a_producer_that_fails_the_second_time_skips_who_lost_it() {
+        let mut scheduler = Scheduler::new(
+            vec![task(&[], 1.0), task(&[0], 1.0), task(&[0], 1.0)],
+            Capacity { slots: 2, gpus: 0 },
+        );
+        let effects = scheduler.start();
+        settle(&mut scheduler, effects);
+        on(&mut scheduler, Event::Finished(action(0)));
+        on(&mut scheduler, Event::Lost(action(1), vec![InstanceId(0)]));
+        on(&mut scheduler, Event::Failed(action(0)));
+        assert_eq!(scheduler.phase(InstanceId(1)), Phase::Skipped(InstanceId(0)));
+        on(&mut scheduler, Event::Lost(action(2), vec![InstanceId(0)]));
+        assert_eq!(scheduler.phase(InstanceId(2)), Phase::Skipped(InstanceId(0)));
+        assert!(scheduler.is_over());
+    }
+
+    #[test]
+    fn nothing_starts_after_a_stop() {
+        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 1.0)], ONE);
+        let effects = scheduler.start();
+        settle(&mut scheduler, effects);
+        assert_eq!(on(&mut scheduler, Event::Stop), []);
+        assert!(!scheduler.is_over());
+        assert_eq!(on(&mut scheduler, Event::Stopped(action(0))), []);
+        assert!(scheduler.is_over());
+    }
+
+    /// What happens to the next action that runs.
+    #[derive(Clone, Debug)]
+    enum Fate {
+        Finished,
+        Failed,
+        Crashed,
+        Lost,
+    }
+
+    fn graphs() -> impl Strategy<Value = Vec<(Vec<usize>, bool, usize, bool)>> {
+        let task = (proptest::collection::vec(0_usize..1000, 0..3), any::<bool>(), 0_usize..6, any::<bool>());
+        proptest::collection::vec(task, 1..24)
+    }
+
+    fn fates() -> impl Strategy<Value = Vec<(Fate, usize)>> {
+        let fate = prop_oneof![
+            6 => Just(Fate::Finished),
+            1 => Just(Fate::Failed),
+            1 => Just(Fate::Crashed),
+            1 => Just(Fate::Lost),
+        ];
+        proptest::collection::vec((fate, 0_usize..8), 200)
+    }
+
+    proptest! {
+        /// Under any outcome: never more at once than there is room for, nothing before its inputs, every instance over in
+        /// the end, and skipped only where something it needs failed.
+        #[test]
+        fn every_run_comes_to_an_end(graph in graphs(), fates in fates(), slots in 1_usize..4, gpus in 1_usize..3) {
+            let tasks: Vec<Task> = graph.iter().enumerate().map(|(index, (inputs, gpu, _, _))| {
+                let inputs: BTreeSet<InstanceId> =
+                    inputs.iter().filter(|_| index > 0).map(|input| InstanceId(input % index.max(1))).collect();
+                Task { inputs: inputs.into_iter().collect(), cost: 1.0, gpu: *gpu }
+            }).collect();
+            let mut scheduler = Scheduler::new(tasks.clone(), Capacity { slots, gpus });
+            let mut running: Vec<ActionDigest> = Vec::new();
+            let mut started: BTreeMap<ActionDigest, InstanceId> = BTreeMap::new();
+            let mut effects = std::collections::VecDeque::from(scheduler.start());
+            let mut fates = fates.into_iter();
+            loop {
+                while let Some(effect) = effects.pop_front() {
+                    match effect {
+                        Effect::Resolve(id) => {
+                            for input in &tasks[id.0].inputs {
+                                prop_assert_eq!(scheduler.phase(*input), Phase::Done);
+                            }
+                            let (_, gpu, key, cached) = &graph[id.0];
+                            // Instances of one key are alike, and so take the same inputs.
+                            let alike = format!("{:?} {gpu} {key}", tasks[id.0].inputs);
+                            let event = if *cached && *key == 0 {
+                                Event::Cached(id)
+                            } else {
+                                Event::Missing(id, ActionDigest::of_manifest(&alike))
+                            };
+                            effects.extend(scheduler.on(event));
+                        }
+                        Effect::Start(digest, id) => {
+                            prop_assert!(!running.contains(&digest));
+                            running.push(digest);
+                            started.insert(digest, id);
+                        }
+                        Effect::Ended(id, phase) => prop_assert_eq!(scheduler.phase(id), phase),
+                    }
+                }
+                prop_assert!(running.len() <= slots);
+                let on_gpu = running.iter().filter(|digest| tasks[started[digest].0].gpu).count();
+                prop_assert!(on_gpu <= gpus);
+                if running.is_empty() {
+                    break;
+                }
+                let (fate, choice) = fates.next().unwrap_or((Fate::Finished, 0));
+                let digest = running.remove(choice % running.len());
+                effects.extend(scheduler.on(match fate {
+                    Fate::Finished => Event::Finished(digest),
+                    Fate::Failed => Event::Failed(digest),
+                    Fate::Crashed => Event::Crashed(digest),
+                    Fate::Lost => Event::Lost(digest, tasks[started[&digest].0].inputs.clone()),
+                }));
+            }
+            prop_assert!(scheduler.is_over());
+            for (index, task) in tasks.iter().enumerate() {
+                match scheduler.phase(InstanceId(index)) {
+                    Phase::Done | Phase::Failed => {}
+                    Phase::Skipped(cause) => {
+                        prop_assert_eq!(scheduler.phase(cause), Phase::Failed);
+                        let needs = |input: &InstanceId| !matches!(scheduler.phase(*input), Phase::Done);
+                        prop_assert!(task.inputs.iter().any(needs));
+                    }
+                    phase => prop_assert!(false, "instance {index} ended as {phase:?}"),
+                }
+            }
+        }
+    }
 }

@@ -74,8 +74,8 @@ pub enum Reply {
     Done {
         /// The result.
         result: ActionResult,
-        /// Whether another process made it.
-        adopted: bool,
+        /// Whether this worker performed the action; else another process had.
+        performed: bool,
     },
     /// There is no result, and the action is why.
     Failed(String),
@@ -168,7 +168,7 @@ impl Worker<'_> {
     fn perform(&self, request: &Request) -> bool {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.result(request)));
         let (reply, healthy) = match outcome {
-            Ok(Ok((result, adopted))) => (Reply::Done { result, adopted }, true),
+            Ok(Ok((result, performed))) => (Reply::Done { result, performed }, true),
             Ok(Err(Trouble::Failed(error))) => (Reply::Failed(error), true),
             Ok(Err(Trouble::Lost(digest, error))) => (Reply::Lost(digest, error), true),
             Ok(Err(Trouble::Broken(error))) => (Reply::Broken(error.to_string()), true),
@@ -188,7 +188,7 @@ impl Worker<'_> {
         let action = &request.action;
         let lock = self.lock(action)?;
         if let Some(result) = self.store.result(action) {
-            return Ok((result, true));
+            return Ok((result, false));
         }
         let text = self.store.manifest(action);
         let text =
@@ -247,7 +247,8 @@ impl Worker<'_> {
         let published = self.store.publish(action, &result)?;
         self.store.clear_scratch(action)?;
         Ok(match published {
-            Published::First => (result, false),
+            Published::First => (result, true),
+            // The record of an earlier time, whose objects were lost and are now back.
             Published::Adopted(standing) => (standing, true),
         })
     }

@@ -1,0 +1,189 @@
+//! Runs that are interrupted or killed, and go on.
+
+mod common;
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use ablate::journal::Event;
+use common::{Project, finish};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// `slow` counts to 20, one line each 50 ms into its scratch folder, and goes on from there. `step` and `pid` tell the test
+/// how far it is and who runs it.
+const SLOW: &str = r#"Pipeline(name: "slow", stages: {
+    "first": (stage: Command(argv: ["/bin/sh", "-c", "echo first > out"], outputs: {"out": (kind: File, path: "out")})),
+    "slow": (
+        stage: Command(
+            argv: ["/bin/sh", "SLOW.sh", "{input:x}", "{scratch}", "{output:out}"],
+            inputs: {"x": File},
+            outputs: {"out": (kind: File, path: "out")},
+        ),
+        from: {"x": "first"},
+    ),
+    "last": (
+        stage: Command(argv: ["cp", "{input:x}", "out"], inputs: {"x": File}, outputs: {"out": (kind: File, path: "out")}),
+        from: {"x": "slow"},
+    ),
+})"#;
+
+const SCRIPT: &str = r#"
+echo $PPID > DIR/worker
+echo $$ > DIR/program
+touch $2/lines
+n=$(wc -l < $2/lines)
+echo "from $n"
+while [ $n -lt 20 ]; do
+    sleep 0.05
+    n=$((n + 1))
+    echo $n >> $2/lines
+    echo $n > DIR/step
+done
+cat $1 $2/lines > $3
+"#;
+
+fn slow() -> Project {
+    let project = Project::new();
+    let dir = project.path().display().to_string();
+    project.write("slow.sh", SCRIPT.replace("DIR", &dir));
+    project.write("p.ron", SLOW.replace("SLOW.sh", &format!("{dir}/slow.sh")));
+    project
+}
+
+/// Starts the run in a process group of its own.
+fn start(project: &Project) -> Child {
+    project.command(&["run", "p.ron"]).process_group(0).spawn().unwrap()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn number(path: &Path) -> Option<i32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn wait_for_step(project: &Project, step: i32) {
+    let path = project.path().join("step");
+    wait_until("a step", || number(&path).is_some_and(|found| found >= step));
+}
+
+fn pid(project: &Project, name: &str) -> Pid {
+    Pid::from_raw(number(&project.path().join(name)).unwrap()).unwrap()
+}
+
+fn is_alive(pid: Pid) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+/// The digests of every output, by instance.
+fn digests(project: &Project) -> Vec<String> {
+    let digest = |stage: &str| {
+        project.expect(0, &["get", "p.ron", stage, "--to", "got"]);
+        project.read("got")
+    };
+    ["first", "slow", "last"].map(digest).to_vec()
+}
+
+fn unbroken() -> Vec<String> {
+    let numbers: String = (1..=20).map(|n| format!("{n}\n")).collect();
+    vec!["first\n".to_owned(), format!("first\n{numbers}"), format!("first\n{numbers}")]
+}
+
+fn resumed_from(project: &Project) -> Vec<i32> {
+    let lines = project.journal().into_iter().filter_map(|event| match event {
+        Event::Output { line, .. } => line.strip_prefix("from ")?.parse().ok(),
+        _ => None,
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_killed_process_group_goes_on_where_it_was() {
+    let project = slow();
+    let run = start(&project);
+    wait_for_step(&project, 5);
+    let program = pid(&project, "program");
+    kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
+    assert_eq!(finish(run).code, -1);
+    wait_until("the program's end", || !is_alive(program));
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["last", "slow"]);
+    assert!(resumed_from(&project)[0] >= 5);
+    assert_eq!(digests(&project), unbroken());
+    assert_eq!(std::fs::read_dir(project.store().join("attempts")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(project.store().join("scratch")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_killed_worker_is_replaced() {
+    let project = slow();
+    let run = start(&project);
+    wait_for_step(&project, 5);
+    let program = pid(&project, "program");
+    kill_process(pid(&project, "worker"), Signal::KILL).unwrap();
+    let output = finish(run);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(!is_alive(program), "the program dies with its worker");
+    assert!(output.stderr.contains("Retrying slow: its worker was killed (signal 9)"), "{}", output.stderr);
+    assert!(resumed_from(&project)[1] >= 5);
+    assert_eq!(digests(&project), unbroken());
+}
+
+#[test]
+fn a_killed_runner_leaves_nobody_who_writes() {
+    let project = slow();
+    let run = start(&project);
+    wait_for_step(&project, 5);
+    let (worker, program) = (pid(&project, "worker"), pid(&project, "program"));
+    kill_process(Pid::from_child(&run), Signal::KILL).unwrap();
+    assert_eq!(finish(run).code, -1);
+    // At once: the old worker may still be there, and holds the action until it is not.
+    project.expect(0, &["run", "p.ron"]);
+    assert!(!is_alive(worker) && !is_alive(program));
+    assert_eq!(digests(&project), unbroken());
+}
+
+#[test]
+fn an_interrupt_stops_and_the_next_run_goes_on() {
+    let project = slow();
+    let run = start(&project);
+    wait_for_step(&project, 5);
+    kill_process_group(Pid::from_child(&run), Signal::INT).unwrap();
+    let output = finish(run);
+    assert_eq!(output.code, 130, "{}", output.stderr);
+    assert!(output.stderr.contains("     Stopped slow\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("Interrupted 3 stages: 1 ran, 2 unfinished ("), "{}", output.stderr);
+    assert!(!is_alive(pid(&project, "program")));
+    project.expect(0, &["run", "p.ron"]);
+    assert!(resumed_from(&project)[0] >= 5);
+    assert_eq!(digests(&project), unbroken());
+}
+
+#[test]
+fn a_second_interrupt_kills() {
+    let project = slow();
+    let stubborn =
+        SCRIPT.replace("touch", "trap '' TERM; touch").replace("DIR", &project.path().display().to_string());
+    project.write("slow.sh", stubborn.replace("-lt 20", "-lt 2000"));
+    let run = start(&project);
+    wait_for_step(&project, 2);
+    let clock = Instant::now();
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(finish(run).code, 130);
+    assert!(
+        clock.elapsed() < Duration::from_millis(1400),
+        "it did not wait for the program: {:?}",
+        clock.elapsed()
+    );
+    wait_until("the program's end", || !is_alive(pid(&project, "program")));
+}

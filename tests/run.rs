@@ -1,0 +1,309 @@
+//! What runs, what does not, and what is told.
+
+mod common;
+
+use ablate::journal::Event;
+use common::Project;
+
+/// `a` and `b` are seeded, `c` reports a metric.
+const CHAIN: &str = r#"Pipeline(
+    name: "chain",
+    stages: {
+        "a": (stage: Command(argv: ["/bin/sh", "-c", "echo a {seed} > out"], outputs: {"out": (kind: File, path: "out")})),
+        "b": (
+            stage: Command(
+                argv: ["/bin/sh", "-c", "cat {input:x} > out; echo $K >> out"],
+                env: {"K": "1"},
+                inputs: {"x": File},
+                outputs: {"out": (kind: File, path: "out")},
+            ),
+            from: {"x": "a"},
+        ),
+        "c": (
+            stage: Command(
+                argv: ["/bin/sh", "-c", "echo \"{{\\\"lines\\\": $(wc -l < {input:x})}}\" > m.json"],
+                inputs: {"x": File},
+                outputs: {"m": (kind: Metrics, path: "m.json")},
+            ),
+            from: {"x": "b"},
+        ),
+    },
+    axes: {"b.env.K": ["1", "2"]},
+    seeds: [0, 1],
+)
+"#;
+
+/// One stage that runs a script of the shell, with one output of this kind.
+fn script(kind: &str, script: &str) -> String {
+    format!(
+        r#"Pipeline(name: "one", stages: {{
+            "s": (stage: Command(argv: ["/bin/sh", "-c", {script:?}], outputs: {{"out": (kind: {kind}, path: "out")}})),
+        }})"#
+    )
+}
+
+#[test]
+fn a_second_run_does_nothing() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(
+        project.ran(),
+        [
+            "a[seed=0]",
+            "a[seed=1]",
+            "b[K=1,seed=0]",
+            "b[K=1,seed=1]",
+            "b[K=2,seed=0]",
+            "b[K=2,seed=1]",
+            "c[K=1,seed=0]",
+            "c[K=1,seed=1]",
+            "c[K=2,seed=0]",
+            "c[K=2,seed=1]",
+        ]
+    );
+    let again = project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), [""; 0]);
+    assert!(again.stderr.trim_start().starts_with("Done 10 stages, all cached ("), "{}", again.stderr);
+}
+
+#[test]
+fn an_added_axis_value_runs_its_own_instances() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    project.write("p.ron", CHAIN.replace(r#"["1", "2"]"#, r#"["1", "3", "2"]"#));
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["b[K=3,seed=0]", "b[K=3,seed=1]", "c[K=3,seed=0]", "c[K=3,seed=1]"]);
+}
+
+#[test]
+fn what_is_not_in_a_key_runs_nothing() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    let renamed = CHAIN
+        .replace(r#"name: "chain""#, r#"name: "other""#)
+        .replace(r#""b""#, r#""renamed""#)
+        .replace("b.env.K", "renamed.env.K")
+        .replace(r#""K": "1""#, "/* a remark */ \"K\" : \"1\"");
+    project.write("elsewhere/q.ron", renamed.replace('\n', " \n  "));
+    let store = project.store();
+    let store = store.to_str().unwrap();
+    project.expect(0, &["run", "elsewhere/q.ron", "--store", store, "--jobs", "2"]);
+    assert_eq!(project.ran(), [""; 0]);
+}
+
+#[test]
+fn a_rerun_that_gives_the_same_bytes_stops_there() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    project.write("p.ron", CHAIN.replace("echo a {seed} > out", "echo a   {seed} > out"));
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["a[seed=0]", "a[seed=1]"]);
+}
+
+#[test]
+fn equal_keys_are_one_action() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN.replace(r#"["1", "2"]"#, r#"{"one": "1", "uno": "1"}"#));
+    project.expect(0, &["run", "p.ron", "--jobs", "2"]);
+    assert_eq!(project.ran().len(), 6);
+}
+
+#[test]
+fn a_declared_file_counts_by_its_content() {
+    let project = Project::new();
+    project.write("data/a.txt", "a").write("p.ron", FILES);
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["s"]);
+    project.write("data/a.txt", "a");
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), [""; 0]);
+    project.write("data/b.txt", "");
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["s"]);
+
+    std::fs::remove_dir_all(project.path().join("data")).unwrap();
+    let gone = project.expect(3, &["run", "p.ron"]);
+    assert!(gone.stderr.contains("s declares the file "), "{}", gone.stderr);
+}
+
+const FILES: &str = r#"Pipeline(name: "files", stages: {"s": (stage: Command(
+    argv: ["/bin/sh", "-c", "ls {file:data} > out"], files: ["data"], outputs: {"out": (kind: File, path: "out")},
+))})"#;
+
+#[test]
+fn a_file_that_changes_while_its_stage_runs_taints_the_result() {
+    let project = Project::new();
+    let edits = FILES.replace("ls {file:data} > out", "ls {file:data} > out; echo b > {file:data}/a.txt");
+    project.write("data/a.txt", "a").write("p.ron", edits);
+    let output = project.expect(1, &["run", "p.ron"]);
+    assert!(
+        output.stderr.contains("data was changed while the stage ran; nothing was cached"),
+        "{}",
+        output.stderr
+    );
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["s"]);
+}
+
+#[test]
+fn one_failure_does_not_keep_the_rest_from_running() {
+    let project = Project::new();
+    project.write(
+        "p.ron",
+        CHAIN.replace("echo $K >> out", "echo $K >> out; test $K = 2 || {{ echo oh no; exit 3; }}"),
+    );
+    let output = project.expect(1, &["run", "p.ron"]);
+    assert_eq!(project.ran().len(), 6);
+    let failed = "      Failed b[K=1,seed=0]: `/bin/sh -c ";
+    assert!(output.stderr.contains(failed), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("` ended with exit status: 3; its last lines:\n  oh no\n"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stderr.contains("Skipped c[K=1,seed=0], because b[K=1,seed=0] failed\n"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("10 stages: 6 ran, 2 failed, 2 skipped ("), "{}", output.stderr);
+    project.expect(1, &["run", "p.ron"]);
+    let failed = project.journal().into_iter().filter(|event| matches!(event, Event::Failed { .. }));
+    assert_eq!(failed.count(), 2, "a failure is not cached");
+}
+
+#[test]
+fn an_output_that_is_not_what_was_declared_is_a_failure() {
+    let project = Project::new();
+    for (kind, text, reason) in [
+        ("File", "true", "output `out`: it was not written"),
+        ("File", ": > out", "output `out`: it is empty"),
+        ("File", "mkdir out", "output `out`: it is not a regular file"),
+        ("File", "ln -s /etc/passwd out", "output `out`: it is not a regular file"),
+        ("Metrics", "echo '{{\"a\": NaN}}' > out", "output `out`: it is not a JSON object of finite numbers"),
+        ("Graph", "echo nonsense > out", "output `out`: it is not safetensors"),
+        ("Curve", "printf PAR1 > out", "output `out`: it is not a whole Parquet file"),
+    ] {
+        project.write("p.ron", script(kind, text));
+        for _ in 0..2 {
+            let output = project.expect(1, &["run", "p.ron"]);
+            assert!(output.stderr.contains(reason), "{text}: {}", output.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_program_gets_what_it_declares_and_nothing_else() {
+    let project = Project::new();
+    let tell = "env | grep -v -e ^PWD -e ^SHLVL -e ^_= | sort > out; ls -A >> out; echo {threads} {device} {{}} >> out";
+    let command = script("File", tell)
+        .replace("argv:", r#"env: {"SEED": "<{seed}>"}, inherit: ["HOME", "NONE"], argv:"#);
+    project.write("p.ron", command);
+    project.expect(0, &["run", "p.ron"]);
+    project.expect(0, &["get", "p.ron", "s.out", "--to", "told"]);
+    let home = project.path().display().to_string();
+    assert_eq!(project.read("told"), format!("HOME={home}\nSEED=<0>\nout\n1 cpu {{}}\n"));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let project = Project::new();
+    project.write("p.ron", script("File", "").replace("/bin/sh", "no-such-program"));
+    let output = project.expect(1, &["run", "p.ron"]);
+    assert!(
+        output.stderr.contains("error: cannot run `no-such-program`: No such file or directory"),
+        "{}",
+        output.stderr
+    );
+}
+
+/// Short digests replaced by `[action]`.
+fn without_digests(text: &str) -> String {
+    let is_digest = |word: &str| word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let words = text.split_inclusive(|c: char| !c.is_alphanumeric());
+    let words = words.map(|word| match word.split_at_checked(12) {
+        Some((digest, end)) if is_digest(digest) => format!("[action]{end}"),
+        _ => word.to_owned(),
+    });
+    words.collect()
+}
+
+#[test]
+fn plan_and_why_name_what_moved() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    project.write("p.ron", CHAIN.replace(r#"["1", "2"]"#, r#"["1", "3"]"#));
+    insta::assert_snapshot!(without_digests(&project.expect(0, &["plan", "p.ron"]).stdout), @r#"
+    stage   cached   to run  pending
+    a            2        0        0
+    b            2        2        0
+    c            2        0        2
+
+    10 stages: 6 cached, 2 to run, 2 pending on these
+
+    b[K=3,seed=0] was never run; the most similar `Command` that was is [action]:
+        `env.K`: "2" → "3"   p.ron:23:29
+    "#);
+    insta::assert_snapshot!(without_digests(&project.expect(0, &["why", "p.ron", "c[seed=1]"]).stdout), @r#"
+    c[K=1,seed=1] would not run: it is in the store as [action], made on cpu
+    c[K=3,seed=1] waits for b[K=3,seed=1]
+    b[K=3,seed=1] was never run; the most similar `Command` that was is [action]:
+        `env.K`: "2" → "3"   p.ron:23:29
+    "#);
+    assert_eq!(project.ran().len(), 10, "neither of them ran anything");
+}
+
+#[test]
+fn artifacts_are_exported_by_name() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    let early = project.expect(1, &["get", "p.ron", "a"]);
+    assert_eq!(early.stderr, "error: a[seed=0] is not in the store; `ablate run` makes it\n");
+    project.expect(0, &["run", "p.ron"]);
+    let all = project.expect(0, &["get", "p.ron", "b[seed=1]", "--to", "got/"]);
+    assert_eq!(all.stdout, "got/b[K=1,seed=1].out.bin\ngot/b[K=2,seed=1].out.bin\n");
+    assert_eq!(project.read("got/b[K=2,seed=1].out.bin"), "a 1\n2\n");
+    project.expect(0, &["get", "p.ron", "c[K=1,seed=0].m", "--to", "m.json"]);
+    assert_eq!(project.read("m.json"), "{\"lines\": 2}\n");
+    let unknown = project.expect(2, &["get", "p.ron", "c.x"]);
+    assert_eq!(unknown.stderr, "error: c[K=1,seed=0] has no output `x`; it has m\n");
+    let unknown = project.expect(2, &["get", "p.ron", "c[K=7]"]);
+    let told = "error: the pipeline has no `c[K=7]`; the instances of it: c[K=1,seed=0], c[K=1,seed=1], c[K=2,seed=0], c[K=2,seed=1]\n";
+    assert_eq!(unknown.stderr, told);
+}
+
+#[test]
+fn events_are_told_as_json_and_as_a_log() {
+    let project = Project::new();
+    project.write("p.ron", script("Metrics", "echo hello; echo '{{\"a\": 0.5}}' > out"));
+    let told = project.expect(0, &["run", "p.ron", "--json"]);
+    let entries: Vec<Event> = told
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<ablate::journal::Entry>(line).unwrap().event)
+        .collect();
+    assert_eq!(entries, project.journal());
+    assert_eq!(told.stderr, "");
+    let log = project.expect(0, &["log"]).stdout;
+    assert!(log.contains("Output s: hello\n"), "{log}");
+    assert!(log.contains(" s)  a 0.5000\n"), "{log}");
+}
+
+#[test]
+fn exit_codes_tell_whose_fault_it_is() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN).write("bad.ron", "Pipeline(").write("full/file", "");
+    project.expect(2, &["run"]);
+    project.expect(2, &["run", "p.ron", "--device", "cuda:7"]);
+    project.expect(2, &["run", "p.ron", "--jobs", "0"]);
+    project.expect(3, &["run", "bad.ron"]);
+    project.expect(3, &["plan", "missing.ron"]);
+    let other = project.expect(4, &["run", "p.ron", "--store", "full"]);
+    assert!(other.stderr.contains("is not a store this version can use"), "{}", other.stderr);
+    project.expect(2, &["log", "20200101"]);
+}

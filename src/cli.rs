@@ -1,11 +1,13 @@
 //! The command line: arguments in, text and an exit code out.
 
+mod check;
 mod get;
 mod log;
 mod plan;
 mod project;
 mod run;
 mod select;
+mod stages;
 #[cfg(feature = "tables")]
 mod table;
 mod why;
@@ -55,11 +57,13 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Plan(plan::Plan),
+    Check(check::Check),
     Why(why::Why),
     #[cfg(feature = "tables")]
     Table(table::Tables),
     Log(log::Log),
     Get(get::Get),
+    Stages(stages::Stages),
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
@@ -139,11 +143,13 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
     let done = match &arguments.command {
         Command::Run(args) => run::run(args, context),
         Command::Plan(args) => plan::plan(args, context),
+        Command::Check(args) => check::check(args, context),
         Command::Why(args) => why::why(args, context),
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
+        Command::Stages(args) => stages::stages(args, context),
         Command::Worker => worker::worker(context),
         Command::Exec(args) => worker::exec(args),
     };

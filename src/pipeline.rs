@@ -150,7 +150,8 @@ impl fmt::Display for MetricRef {
 /// Why the file cannot be read, or everything wrong with its shape.
 pub fn load(path: &Path, sources: &mut SourceMap) -> Result<Pipeline, Diagnostics> {
     let name = path.display().to_string();
-    let unreadable = |why: &dyn std::fmt::Display| Diagnostic::without_place(format!("{name}: {why}"));
+    let unreadable =
+        |why: &dyn std::fmt::Display| Diagnostic::without_place(format!("cannot read {name}: {why}"));
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))

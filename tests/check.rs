@@ -1,5 +1,6 @@
 //! Broken pipelines, and what is said of them.
 
+mod common;
 mod fakes;
 
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use ablate::expand::expand;
 use ablate::pipeline;
 use ablate::source::SourceMap;
+use common::Project;
 
 /// A pipeline without a fault, to be spoiled.
 const SOUND: &str = r#"Pipeline(
@@ -253,7 +255,7 @@ fn an_unknown_stage_kind() {
       |
     9 |         "probe":    (stage: LinerEval(), from: {"embeddings": "refined", "images": "images"}),
       |                             ^^^^^^^^^ did you mean `LinearEval`?
-      = help: the kinds: `Embed`, `GnnRefine`, `Images`, `KnnGraph`, `LinearEval`, `Pretrain`, `Split`
+      = help: the kinds: `Embed`, `GnnRefine`, `Images`, `KnnGraph`, `LinearEval`, `Pretrain`, `Split`, `Zoo`
     "#);
 }
 
@@ -674,4 +676,45 @@ fn bombs_are_refused_at_once() {
        |            ^^^^^^^^^^^^^^^^^^^^^^^^^
     "#);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_program_checks_and_lists() {
+    let project = Project::new();
+    let sound = r#"(
+        name: "p",
+        stages: {
+            "a": (stage: Command(argv: ["cp", "x", "y"], outputs: {"y": (kind: File, path: "y")})),
+            "b": (stage: Command(
+                argv: ["cp", "{input:y}", "z"], inputs: {"y": File}, outputs: {"z": (kind: File, path: "z")},
+            ), from: {"y": "a"}),
+        },
+        axes: {"b.cpus": [1, 2]},
+    )"#;
+    project
+        .write("sound.ron", sound)
+        .write("broken.ron", sound.replace("argv: [\"cp\", \"x\"", "arg: [\"cp\", \"x\""));
+    project.write("binary.ron", b"(\n\xff)");
+    let told = |code, arguments: &[&str]| {
+        let output = project.expect(code, arguments);
+        output.stdout + &output.stderr
+    };
+    insta::assert_snapshot!(told(0, &["check", "sound.ron"]), @r"sound.ron is sound: 2 stages, 1 axis, 2 points, 1 seed, 3 instances, 0 tables");
+    insta::assert_snapshot!(told(3, &["check", "broken.ron"]), @r#"
+    error: `Command` has no field `arg`
+     --> broken.ron:4:34
+      |
+    4 |             "a": (stage: Command(arg: ["cp", "x", "y"], outputs: {"y": (kind: File, path: "y")})),
+      |                                  ^^^ did you mean `argv`?
+      = help: its fields: `argv`, `inputs`, `outputs`, `files`, `env`, `inherit`, `cpus`, `gpu`
+    "#);
+    insta::assert_snapshot!(told(3, &["check", "missing.ron"]), @r"error: cannot read missing.ron: No such file or directory (os error 2)");
+    insta::assert_snapshot!(told(3, &["check", "binary.ron"]), @r"
+    error: cannot read binary.ron: line 2 is not UTF-8
+     = help: save the file as UTF-8
+    ");
+    insta::assert_snapshot!(told(1, &["stages", "Comand"]), @r"error: there is no stage kind `Comand`; did you mean `Command`?");
+    assert!(told(0, &["stages"]).contains("Command "));
+    assert!(told(0, &["stages", "Command"]).contains("argv: list of string, required"));
+    assert!(told(0, &["stages", "--markdown"]).starts_with("# Stage kinds\n"));
 }

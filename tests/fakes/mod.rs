@@ -1,5 +1,10 @@
 //! Stage kinds that do nothing, shaped like the real ones.
 
+#![allow(dead_code, reason = "fields are there to be read from files")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use ablate_stage::{ArtifactKind, FieldError, Job, Port, Registry, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +19,7 @@ pub fn registry() -> Registry {
         .with::<GnnRefine>()
         .with::<LinearEval>()
         .with::<Split>()
+        .with::<Zoo>()
 }
 
 macro_rules! stage {
@@ -216,3 +222,66 @@ stage!(
     [needs("embeddings", ArtifactKind::Embeddings)]
     -> [needs("first", ArtifactKind::Embeddings), needs("second", ArtifactKind::Embeddings)]
 );
+
+/// Fields of every shape, \[N\] of them: see [`Images`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Zoo {
+    /// Required.
+    pub layers: Vec<Layer>,
+    /// A size.
+    pub size: (u32, f32),
+    /// A pair.
+    #[serde(default)]
+    pub pair: [f32; 2],
+    /// Files by name.
+    #[serde(default)]
+    pub files: BTreeMap<String, PathBuf>,
+    /// An optional type.
+    #[serde(default)]
+    pub optimizer: Option<Optimizer>,
+    /// Signed.
+    #[serde(default)]
+    pub shift: i8,
+    /// A switch.
+    #[serde(default)]
+    pub on: bool,
+    /// A letter.
+    #[serde(default)]
+    pub text: String,
+    /// How wide.
+    #[serde(default)]
+    pub width: Width,
+    #[serde(default)]
+    pub layer: Layer,
+}
+
+/// A layer.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub enum Layer {
+    #[default]
+    Relu,
+    Dropout,
+    /// Of a width.
+    Linear(Width),
+    /// Of two.
+    Pair(u32, u32),
+    /// Of many, said in a sentence that is long enough to be broken, because a terminal is as wide as it is and not
+    /// any wider than that.
+    Mixed {
+        /// Widths.
+        #[serde(default = "widths")]
+        widths: Vec<Width>,
+    },
+}
+
+fn widths() -> Vec<Width> {
+    vec![Width(3), Width(4)]
+}
+
+/// A width in channels.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+pub struct Width(pub u32);
+
+stage!(Zoo, seeded: false, [] -> [needs("file", ArtifactKind::File)]);

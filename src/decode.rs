@@ -567,7 +567,7 @@ mod tests {
         type Error = String;
 
         fn try_from(number: u8) -> Result<Self, String> {
-            if number % 2 == 0 { Ok(Self(number)) } else { Err(format!("{number} is odd")) }
+            if number.is_multiple_of(2) { Ok(Self(number)) } else { Err(format!("{number} is odd")) }
         }
     }
 

@@ -97,8 +97,8 @@ struct Builder<'a> {
     makers: BTreeMap<ArtifactKind, Vec<&'a str>>,
     names: Vec<Arc<str>>,
     instances: Vec<Instance>,
-    /// Longest way from a source, by instance.
-    levels: Vec<u32>,
+    /// Longest way from a source, and the stage, by instance.
+    levels: Vec<(u32, usize)>,
     /// Stage, variant, values of its wires' axes, inputs, seed → instance.
     known: HashMap<Box<[u64]>, usize>,
     trials: Vec<Trial>,
@@ -205,8 +205,8 @@ impl<'a> Builder<'a> {
             return Some(id);
         }
         let instance = self.wire_up(stage, variant, point, seed, built);
-        let sources = instance.inputs.values().map(|wire| self.levels[wire.from.0] + 1);
-        self.levels.push(sources.max().unwrap_or(0));
+        let sources = instance.inputs.values().map(|wire| self.levels[wire.from.0].0 + 1);
+        self.levels.push((sources.max().unwrap_or(0), stage));
         self.instances.push(instance);
         let id = self.instances.len() - 1;
         self.known.insert(key.into(), id);
@@ -263,18 +263,15 @@ impl<'a> Builder<'a> {
     /// Puts instances in order of their longest way from a source, then as the stages are written, then as the trials
     /// come: sources before consumers, and the instances of a stage together where their depth is the same.
     fn sort_by_level(&mut self) {
-        let position: HashMap<&str, usize> =
-            self.names.iter().enumerate().map(|(index, name)| (&**name, index)).collect();
         let mut order: Vec<usize> = (0..self.instances.len()).collect();
-        order.sort_by_key(|&id| (self.levels[id], position[self.instances[id].stage.as_str()]));
+        order.sort_by_key(|&id| self.levels[id]);
         let mut moved = vec![InstanceId(0); order.len()];
         for (new, &old) in order.iter().enumerate() {
             moved[old] = InstanceId(new);
         }
-        let mut sorted: Vec<(InstanceId, Instance)> =
-            moved.iter().copied().zip(self.instances.drain(..)).collect();
-        sorted.sort_by_key(|(id, _)| *id);
-        self.instances = sorted.into_iter().map(|(_, instance)| instance).collect();
+        let mut instances: Vec<Option<Instance>> = self.instances.drain(..).map(Some).collect();
+        let taken = order.iter().map(|&old| instances[old].take().expect("an order has each instance once"));
+        self.instances = taken.collect();
         let wires = self.instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
         wires.for_each(|wire| wire.from = moved[wire.from.0]);
         let ids = self.trials.iter_mut().flat_map(|trial| trial.instances.values_mut());

@@ -209,9 +209,9 @@ impl Reader {
         Some(Pipeline {
             name: name?,
             stages: stages?,
-            axes: axes.map_or(Some(Vec::new()), |axes| axes)?,
-            seeds: seeds.map_or(Some(vec![0]), |seeds| seeds)?,
-            tables: tables.map_or(Some(Vec::new()), |tables| tables)?,
+            axes: axes.unwrap_or_else(|| Some(Vec::new()))?,
+            seeds: seeds.unwrap_or_else(|| Some(vec![0]))?,
+            tables: tables.unwrap_or_else(|| Some(Vec::new()))?,
         })
     }
 
@@ -230,7 +230,7 @@ impl Reader {
             self.wrong.push(error.help("`ablate stages` lists the kinds"));
             return None;
         }
-        let from = from.map_or(Some(Vec::new()), |from| from)?;
+        let from = from.unwrap_or_else(|| Some(Vec::new()))?;
         Some(StageSpec { name, stage: stage.clone(), from })
     }
 
@@ -334,7 +334,7 @@ impl Reader {
 
     fn table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
         let fields = self.fields(node, "a table", &["rows", "columns", "cell", "cells"])?;
-        let rows = self.required(node, "a table", &fields, "rows").and_then(|node| self.names(node));
+        let rows = fields.get("rows").map(|node| self.names(node));
         let columns = fields.get("columns").map(|node| self.names(node));
         let cells = match (fields.get("cell"), fields.get("cells")) {
             (Some(node), None) => self
@@ -355,8 +355,9 @@ impl Reader {
                 None
             }
         };
-        let columns = columns.map_or(Some(Vec::new()), |columns| columns)?;
-        Some(TableDraft { name, rows: rows?, columns, cells: cells? })
+        let rows = rows.unwrap_or_else(|| Some(Vec::new()))?;
+        let columns = columns.unwrap_or_else(|| Some(Vec::new()))?;
+        Some(TableDraft { name, rows, columns, cells: cells? })
     }
 
     fn cell(&mut self, node: &Node) -> Option<(Cell, Span)> {

@@ -196,7 +196,7 @@ pub(super) fn fit(
             each.collect::<Vec<_>>().join(", ")
         }
     };
-    let takes = format!("input `{}` of `{}` takes {}", port.text, consumer.text, wanted.kind);
+    let takes = || format!("input `{}` of `{}` takes {}", port.text, consumer.text, wanted.kind);
     if let Some(name) = output {
         let Some(found) = maker.outputs.iter().find(|output| output.name == name) else {
             let kind = maker.params.kind();
@@ -205,7 +205,7 @@ pub(super) fn fit(
             return Err(error.suggest(name, "its outputs", known));
         };
         if found.kind != wanted.kind {
-            let error = Diagnostic::new(span, format!("{takes}, but this is {}", found.kind));
+            let error = Diagnostic::new(span, format!("{}, but this is {}", takes(), found.kind));
             return Err(error.help(format!("`{}` makes {}", producer.text, makes(&maker.outputs))));
         }
         return Ok(name.to_owned());
@@ -215,7 +215,7 @@ pub(super) fn fit(
         [one] => Ok(one.name.clone()),
         [] => Err(Diagnostic::new(
             span,
-            format!("{takes}, but `{}` makes {}", producer.text, makes(&maker.outputs)),
+            format!("{}, but `{}` makes {}", takes(), producer.text, makes(&maker.outputs)),
         )),
         many => {
             let names = many.iter().map(|port| format!("\"{}.{}\"", producer.text, port.name));

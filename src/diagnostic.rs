@@ -12,6 +12,8 @@ use crate::source::{SourceMap, Span};
 
 /// How many columns of a source line are shown at most.
 const MAX_LINE_WIDTH: usize = 120;
+/// How many errors are shown at most.
+const MAX_ERRORS_SHOWN: usize = 50;
 /// How many known names a help lists at most.
 const MAX_NAMES_LISTED: usize = 20;
 
@@ -147,9 +149,15 @@ impl Diagnostics {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }
 
-    /// All errors as lines for a terminal, in order of place, a blank line between them.
+    /// The first errors as lines for a terminal, in order of place, a blank line between them, and how many more there
+    /// are.
     pub fn render(&self, sources: &SourceMap) -> String {
-        self.iter().map(|diagnostic| diagnostic.render(sources)).collect::<Vec<_>>().join("\n")
+        let shown = self.iter().take(MAX_ERRORS_SHOWN).map(|diagnostic| diagnostic.render(sources));
+        let mut parts: Vec<String> = shown.collect();
+        if self.len() > MAX_ERRORS_SHOWN {
+            parts.push(format!("and {} more errors\n", self.len() - MAX_ERRORS_SHOWN));
+        }
+        parts.join("\n")
     }
 }
 

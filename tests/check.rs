@@ -657,6 +657,13 @@ fn bombs_are_refused_at_once() {
     1 | …A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A(A…
       |                                                              ^
     ");
+    let path = format!("\"encoder{}\": [1],", ".optimizer".repeat(100_000));
+    let told = spoil(&[("axes: {", &format!("axes: {{ {path}"))]);
+    assert!(told.starts_with("error: a path of 100001 names, more than 32"), "{told}");
+    let values: Vec<String> = (0..1000).map(|value| format!("{value}.5")).collect();
+    let told = spoil(&[("[5, 10]", &format!("[{}]", values.join(",")))]);
+    assert_eq!(told.matches("expected a whole number").count(), 50);
+    assert!(told.ends_with("and 950 more errors\n"), "{told}");
     let fields: Vec<String> =
         (0..12).map(|axis| format!("\"refined.f{axis}\": [0,1,2,3,4,5,6,7,8,9]")).collect();
     let axes = format!("axes: {{\n        {},", fields.join(", "));

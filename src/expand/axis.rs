@@ -5,6 +5,9 @@ use crate::pipeline::Pipeline;
 use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
 
+/// The most names a path may have below its stage.
+const MAX_PATH: usize = 32;
+
 /// An axis on a stage kind or on a field below it.
 pub(super) struct FieldAxis {
     /// Index of the axis.
@@ -55,6 +58,10 @@ pub(super) fn resolve(pipeline: &Pipeline, wrong: &mut Diagnostics) -> Vec<Stage
                         Some(other) => wrong.push(set_twice(span, other.port.span)),
                         None => stage.wires.push(WireAxis { axis, port }),
                     }
+                }
+                _ if path.len() > MAX_PATH => {
+                    let error = format!("a path of {} names, more than {MAX_PATH}", path.len() + 1);
+                    wrong.push(Diagnostic::new(span, error));
                 }
                 ["from", ..] => wrong.push(
                     Diagnostic::new(span, "a path to an input is `stage.from.port`")

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ablate_stage::{BadArtifact, Job, Split, StageError, TensorData, Tensors};
+use serde::{Deserialize, Serialize};
 
 use crate::Image;
 
@@ -28,7 +29,7 @@ pub struct ImageSet {
 }
 
 /// Mean and standard deviation of each channel, of pixels scaled to \[0, 1\].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelStats {
     /// `[C]`.
     pub mean: Vec<f32>,

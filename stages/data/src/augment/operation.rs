@@ -1,0 +1,500 @@
+//! The operations augmentations are made of.
+
+use ablate_stage::FieldError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Hole, Interpolation, View, blur, geometry, resize, tone};
+use crate::Image;
+use crate::random::Draws;
+
+/// Largest size, padding or blur an operation takes, in pixels.
+const MAX_SIDE: usize = 4096;
+
+/// One step of an augmentation. Ranges are (low, high), and a value is drawn uniformly from them; equal ends give that
+/// value always.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub enum Op {
+    /// A part of random area and aspect ratio, resized to a square. Ten tries to find one that fits, then the largest
+    /// part in the middle with a ratio in range (torchvision's `RandomResizedCrop`).
+    RandomResizedCrop {
+        /// Side of the result in pixels; `None` gives the size of the image.
+        #[serde(default)]
+        size: Option<usize>,
+        /// Area of the part as a fraction of the image's.
+        #[serde(default = "crop_scale")]
+        scale: (f64, f64),
+        /// Width of the part over its height, drawn uniformly in the logarithm.
+        #[serde(default = "crop_ratio")]
+        ratio: (f64, f64),
+        /// The filter.
+        #[serde(default)]
+        interpolation: Interpolation,
+    },
+    /// Mirrors left and right.
+    RandomHorizontalFlip {
+        /// Probability.
+        #[serde(default = "half")]
+        p: f64,
+    },
+    /// A square part at a random place.
+    RandomCrop {
+        /// Side in pixels; `None` gives the size of the image.
+        #[serde(default)]
+        size: Option<usize>,
+        /// Black pixels added on every side before.
+        #[serde(default)]
+        padding: usize,
+    },
+    /// Resizes so that the shorter side has a length; the other keeps the aspect ratio, rounded down.
+    Resize {
+        /// Length of the shorter side in pixels.
+        size: usize,
+        /// The filter.
+        #[serde(default)]
+        interpolation: Interpolation,
+    },
+    /// Resizes to a height and width, whatever the aspect ratio.
+    ResizeTo {
+        /// Height in pixels.
+        height: usize,
+        /// Width in pixels.
+        width: usize,
+        /// The filter.
+        #[serde(default)]
+        interpolation: Interpolation,
+    },
+    /// The square in the middle; what is missing is black.
+    CenterCrop {
+        /// Side in pixels.
+        size: usize,
+    },
+    /// Changes brightness, contrast, saturation and hue, in random order (torchvision's `ColorJitter`).
+    ColorJitter {
+        /// Strength v: the factor is drawn from max(0, 1 − v) to 1 + v.
+        #[serde(default)]
+        brightness: f64,
+        /// Strength, likewise.
+        #[serde(default)]
+        contrast: f64,
+        /// Strength, likewise. Nothing for one channel.
+        #[serde(default)]
+        saturation: f64,
+        /// Greatest turn of the hue, at most 0.5 of the circle either way. Nothing for one channel.
+        #[serde(default)]
+        hue: f64,
+    },
+    /// All of some operations, or none of them.
+    RandomApply {
+        /// Probability.
+        #[serde(default = "half")]
+        p: f64,
+        /// The operations.
+        ops: Vec<Op>,
+    },
+    /// Turns colours into their luma. Nothing for one channel.
+    RandomGrayscale {
+        /// Probability.
+        #[serde(default = "tenth")]
+        p: f64,
+    },
+    /// Gaussian blur.
+    GaussianBlur {
+        /// Standard deviation in pixels.
+        radius: (f64, f64),
+    },
+    /// Inverts values from a threshold on.
+    Solarize {
+        /// The threshold.
+        #[serde(default = "middle")]
+        threshold: f64,
+    },
+    /// Keeps the top bits of each value.
+    Posterize {
+        /// How many, 1 to 8.
+        bits: u8,
+    },
+    /// Rotates about the centre, counter-clockwise; uncovered pixels are black.
+    Rotate {
+        /// Angle in degrees.
+        degrees: (f64, f64),
+    },
+    /// Maps the output pixel at column x, row y to the input pixel at column ax + by + c, row dx + ey + f; uncovered
+    /// pixels are black.
+    Affine {
+        /// (a, b, c, d, e, f).
+        matrix: (f64, f64, f64, f64, f64, f64),
+    },
+    /// Saturation: 0 gives grey, 1 the image. Nothing for one channel.
+    Color {
+        /// The factor.
+        factor: (f64, f64),
+    },
+    /// Contrast: 0 gives the mean grey, 1 the image.
+    Contrast {
+        /// The factor.
+        factor: (f64, f64),
+    },
+    /// Brightness: 0 gives black, 1 the image.
+    Brightness {
+        /// The factor.
+        factor: (f64, f64),
+    },
+    /// Sharpness: 0 gives a smoothed image, 1 the image.
+    Sharpness {
+        /// The factor.
+        factor: (f64, f64),
+    },
+    /// Stretches the values of each channel to the whole range.
+    AutoContrast,
+    /// Equalises the histogram of each channel.
+    Equalize,
+    /// Some operations drawn with replacement, and their strengths with them, from the 14 of the strong augmentation of
+    /// SCAN and GCC: nothing, auto-contrast, equalise, rotate ±30°, solarise from 0 to 256, colour, contrast, brightness
+    /// and sharpness by 0.05 to 0.95, shear ±0.1 and translate ±0.1 along either axis, posterise to 4 to 7 bits.
+    RandomOps {
+        /// How many.
+        #[serde(default = "four")]
+        n: usize,
+    },
+    /// Sets a square to the data set's mean. Its side is drawn from 1 to `length`, its centre from all pixels; it must
+    /// be the last operation.
+    Cutout {
+        /// Greatest side in pixels.
+        length: usize,
+    },
+}
+
+fn crop_scale() -> (f64, f64) {
+    (0.08, 1.0)
+}
+
+fn crop_ratio() -> (f64, f64) {
+    (3.0 / 4.0, 4.0 / 3.0)
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn middle() -> f64 {
+    128.0
+}
+
+fn four() -> usize {
+    4
+}
+
+impl Op {
+    pub(super) fn is_cutout(&self) -> bool {
+        matches!(self, Self::Cutout { .. })
+    }
+
+    pub(super) fn apply(&self, view: &mut View, draws: &mut Draws) {
+        let image = &view.image;
+        let (height, width) = (image.height(), image.width());
+        match self {
+            &Self::RandomResizedCrop { size, scale, ratio, interpolation } => {
+                let part = random_part(height, width, scale, ratio, draws);
+                let part =
+                    geometry::crop(image, part.top as isize, part.left as isize, part.height, part.width);
+                let (height, width) = size.map_or((height, width), |size| (size, size));
+                view.image = resize::resize(&part, height, width, interpolation);
+            }
+            Self::RandomHorizontalFlip { p } => {
+                if draws.chance(*p) {
+                    view.map(geometry::flip);
+                }
+            }
+            &Self::RandomCrop { size, padding } => {
+                let (to_height, to_width) = size.map_or((height, width), |size| (size, size));
+                let mut start = |of: usize, part: usize| {
+                    let room =
+                        (of + 2 * padding).checked_sub(part).expect("output_size checks that the crop fits");
+                    draws.below(room as u32 + 1) as isize - padding as isize
+                };
+                let (top, left) = (start(height, to_height), start(width, to_width));
+                view.image = geometry::crop(image, top, left, to_height, to_width);
+            }
+            &Self::Resize { size, interpolation } => {
+                let (height, width) = shorter_side_to(size, height, width);
+                view.image = resize::resize(image, height, width, interpolation);
+            }
+            &Self::ResizeTo { height, width, interpolation } => {
+                view.image = resize::resize(image, height, width, interpolation);
+            }
+            &Self::CenterCrop { size } => view.image = geometry::centre_crop(image, size, size),
+            &Self::ColorJitter { brightness, contrast, saturation, hue } => {
+                let enhancements: [(f64, fn(Image, f64) -> Image); 3] = [
+                    (brightness, tone::enhance_brightness),
+                    (contrast, tone::enhance_contrast),
+                    (saturation, tone::enhance_colour),
+                ];
+                let mut changes: Vec<(f64, fn(Image, f64) -> Image)> = Vec::with_capacity(4);
+                for (strength, change) in enhancements.into_iter().filter(|&(strength, _)| strength > 0.0) {
+                    changes.push((draws.range((1.0 - strength).max(0.0), 1.0 + strength), change));
+                }
+                if hue > 0.0 {
+                    changes.push((draws.range(-hue, hue), tone::shift_hue));
+                }
+                draws.shuffle(&mut changes);
+                changes.into_iter().for_each(|(value, change)| view.map(|image| change(image, value)));
+            }
+            Self::RandomApply { p, ops } => {
+                if draws.chance(*p) {
+                    ops.iter().for_each(|op| op.apply(view, draws));
+                }
+            }
+            Self::RandomGrayscale { p } => {
+                if draws.chance(*p) {
+                    view.map(tone::grey);
+                }
+            }
+            &Self::GaussianBlur { radius } => {
+                let radius = draws.range(radius.0, radius.1);
+                view.map(|image| blur::gaussian_blur(image, radius));
+            }
+            &Self::Solarize { threshold } => view.map(|image| tone::solarize(image, threshold)),
+            &Self::Posterize { bits } => view.map(|image| tone::posterize(image, bits)),
+            &Self::Rotate { degrees } => {
+                view.image = geometry::rotate(image, draws.range(degrees.0, degrees.1));
+            }
+            &Self::Affine { matrix: (a, b, c, d, e, f) } => {
+                view.image = geometry::affine(image, [a, b, c, d, e, f]);
+            }
+            &Self::Color { factor } => view.enhance(factor, draws, tone::enhance_colour),
+            &Self::Contrast { factor } => view.enhance(factor, draws, tone::enhance_contrast),
+            &Self::Brightness { factor } => view.enhance(factor, draws, tone::enhance_brightness),
+            &Self::Sharpness { factor } => view.enhance(factor, draws, tone::enhance_sharpness),
+            Self::AutoContrast => view.map(tone::auto_contrast),
+            Self::Equalize => view.map(tone::equalize),
+            Self::RandomOps { n } => (0..*n).for_each(|_| apply_random_op(view, draws)),
+            &Self::Cutout { length } => {
+                let reach = (draws.below(length as u32) as usize + 1) / 2;
+                let (row, column) = (draws.below(height as u32) as usize, draws.below(width as u32) as usize);
+                view.holes.push(Hole {
+                    top: row.saturating_sub(reach),
+                    bottom: (row + reach).min(height),
+                    left: column.saturating_sub(reach),
+                    right: (column + reach).min(width),
+                });
+            }
+        }
+    }
+
+    pub(super) fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize), String> {
+        match self {
+            Self::RandomResizedCrop { size, .. } => Ok(size.map_or((height, width), |size| (size, size))),
+            &Self::RandomCrop { size: Some(size), padding } => {
+                if size > height.min(width) + 2 * padding {
+                    return Err(format!(
+                        "`RandomCrop` of {size}×{size} from {height}×{width} pixels with a padding of {padding}"
+                    ));
+                }
+                Ok((size, size))
+            }
+            &Self::Resize { size, .. } => Ok(shorter_side_to(size, height, width)),
+            &Self::ResizeTo { height, width, .. } => Ok((height, width)),
+            &Self::CenterCrop { size } => Ok((size, size)),
+            Self::RandomApply { ops, .. } => {
+                let mut after = (height, width);
+                for op in ops {
+                    after = op.output_size(after.0, after.1)?;
+                }
+                if after != (height, width) {
+                    return Err(format!(
+                        "`RandomApply` would make {}×{} of {height}×{width} pixels in some views only",
+                        after.0, after.1
+                    ));
+                }
+                Ok(after)
+            }
+            Self::RandomHorizontalFlip { .. }
+            | Self::RandomCrop { size: None, .. }
+            | Self::ColorJitter { .. }
+            | Self::RandomGrayscale { .. }
+            | Self::GaussianBlur { .. }
+            | Self::Solarize { .. }
+            | Self::Posterize { .. }
+            | Self::Rotate { .. }
+            | Self::Affine { .. }
+            | Self::Color { .. }
+            | Self::Contrast { .. }
+            | Self::Brightness { .. }
+            | Self::Sharpness { .. }
+            | Self::AutoContrast
+            | Self::Equalize
+            | Self::RandomOps { .. }
+            | Self::Cutout { .. } => Ok((height, width)),
+        }
+    }
+
+    pub(super) fn validate(&self, path: &str, errors: &mut Vec<FieldError>) {
+        let mut check = |field: &str, good: bool, expected: &str, found: &dyn std::fmt::Debug| {
+            if !good {
+                let path = format!("{path}.{field}");
+                errors.push(FieldError::new(&path, format!("must be {expected}, is {found:?}")));
+            }
+        };
+        let side = |side: usize| (1..=MAX_SIDE).contains(&side);
+        let probability = |p: f64| (0.0..=1.0).contains(&p);
+        let within =
+            |(low, high): (f64, f64), least: f64, most: f64| least <= low && low <= high && high <= most;
+        const SIDE: &str = "1 to 4096 pixels";
+        const PROBABILITY: &str = "a probability, 0 to 1";
+        const FACTOR: &str = "a range (low, high) within 0 to 10";
+        match self {
+            &Self::RandomResizedCrop { size, scale, ratio, .. } => {
+                check("size", size.is_none_or(side), SIDE, &size);
+                let good = scale.0 > 0.0 && within(scale, 0.0, 1.0);
+                check("scale", good, "a range (low, high) above 0, at most 1", &scale);
+                check("ratio", within(ratio, 0.01, 100.0), "a range (low, high) within 0.01 to 100", &ratio);
+            }
+            &Self::RandomHorizontalFlip { p } | &Self::RandomGrayscale { p } => {
+                check("p", probability(p), PROBABILITY, &p);
+            }
+            &Self::RandomCrop { size, padding } => {
+                check("size", size.is_none_or(side), SIDE, &size);
+                check("padding", padding <= MAX_SIDE, "at most 4096 pixels", &padding);
+            }
+            &Self::Resize { size, .. } | &Self::CenterCrop { size } => check("size", side(size), SIDE, &size),
+            &Self::ResizeTo { height, width, .. } => {
+                check("height", side(height), SIDE, &height);
+                check("width", side(width), SIDE, &width);
+            }
+            &Self::ColorJitter { brightness, contrast, saturation, hue } => {
+                for (field, strength) in
+                    [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)]
+                {
+                    check(field, (0.0..=10.0).contains(&strength), "0 to 10", &strength);
+                }
+                check("hue", (0.0..=0.5).contains(&hue), "0 to 0.5", &hue);
+            }
+            Self::RandomApply { p, ops } => {
+                check("p", probability(*p), PROBABILITY, p);
+                for (at, op) in ops.iter().enumerate() {
+                    let path = format!("{path}.ops[{at}]");
+                    op.validate(&path, errors);
+                    if op.is_cutout() {
+                        errors.push(FieldError::new(&path, "`Cutout` cannot stand within `RandomApply`"));
+                    }
+                }
+            }
+            &Self::GaussianBlur { radius } => {
+                check("radius", within(radius, 0.0, 100.0), "a range (low, high) within 0 to 100", &radius);
+            }
+            &Self::Solarize { threshold } => {
+                check("threshold", (0.0..=256.0).contains(&threshold), "0 to 256", &threshold);
+            }
+            &Self::Posterize { bits } => check("bits", (1..=8).contains(&bits), "1 to 8", &bits),
+            &Self::Rotate { degrees } => {
+                let good = within(degrees, -360.0, 360.0);
+                check("degrees", good, "a range (low, high) within -360 to 360", &degrees);
+            }
+            &Self::Affine { matrix: (a, b, c, d, e, f) } => {
+                let good = [a, b, c, d, e, f].iter().all(|value| value.abs() <= MAX_SIDE as f64);
+                check("matrix", good, "six numbers within ±4096", &(a, b, c, d, e, f));
+            }
+            &Self::Color { factor }
+            | &Self::Contrast { factor }
+            | &Self::Brightness { factor }
+            | &Self::Sharpness { factor } => check("factor", within(factor, 0.0, 10.0), FACTOR, &factor),
+            Self::AutoContrast | Self::Equalize => {}
+            Self::RandomOps { n } => check("n", *n <= 100, "at most 100", n),
+            &Self::Cutout { length } => check("length", side(length), SIDE, &length),
+        }
+    }
+}
+
+impl View {
+    fn map(&mut self, change: impl FnOnce(Image) -> Image) {
+        // The image is moved through the change; what stands in for it meanwhile is never seen.
+        let image = std::mem::replace(&mut self.image, Image::new(1, 1, 1, vec![0]));
+        self.image = change(image);
+    }
+
+    fn enhance(&mut self, (low, high): (f64, f64), draws: &mut Draws, change: fn(Image, f64) -> Image) {
+        let factor = draws.range(low, high);
+        self.map(|image| change(image, factor));
+    }
+}
+
+struct Part {
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+/// torchvision's `RandomResizedCrop.get_params`.
+fn random_part(height: usize, width: usize, scale: (f64, f64), ratio: (f64, f64), draws: &mut Draws) -> Part {
+    let area = (height * width) as f64;
+    for _ in 0..10 {
+        let area = area * draws.range(scale.0, scale.1);
+        let aspect = draws.range(ratio.0.ln(), ratio.1.ln()).exp();
+        let w = (area * aspect).sqrt().round_ties_even() as usize;
+        let h = (area / aspect).sqrt().round_ties_even() as usize;
+        if 0 < w && w <= width && 0 < h && h <= height {
+            let top = draws.below((height - h + 1) as u32) as usize;
+            let left = draws.below((width - w + 1) as u32) as usize;
+            return Part { top, left, height: h, width: w };
+        }
+    }
+    let whole = width as f64 / height as f64;
+    let rounded = |side: f64| side.round_ties_even().max(1.0) as usize;
+    let (h, w) = if whole < ratio.0 {
+        (rounded(width as f64 / ratio.0).min(height), width)
+    } else if whole > ratio.1 {
+        (height, rounded(height as f64 * ratio.1).min(width))
+    } else {
+        (height, width)
+    };
+    Part { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
+}
+
+fn shorter_side_to(size: usize, height: usize, width: usize) -> (usize, usize) {
+    if height <= width { (size, size * width / height) } else { (size * height / width, size) }
+}
+
+/// One of the 14 operations of [`Op::RandomOps`] (`mynameischaos/GCC` @ 530c11b, `data/augment.py`).
+fn apply_random_op(view: &mut View, draws: &mut Draws) {
+    const FACTOR: (f64, f64) = (0.05, 0.95);
+    let signed = |draws: &mut Draws, low: f64, high: f64| {
+        let value = draws.range(low, high);
+        if draws.chance(0.5) { -value } else { value }
+    };
+    let (height, width) = (view.image.height() as f64, view.image.width() as f64);
+    match draws.below(14) {
+        0 => {}
+        1 => view.map(tone::auto_contrast),
+        2 => view.map(tone::equalize),
+        3 => view.image = geometry::rotate(&view.image, signed(draws, -30.0, 30.0)),
+        4 => {
+            let threshold = draws.range(0.0, 256.0);
+            view.map(|image| tone::solarize(image, threshold));
+        }
+        5 => view.enhance(FACTOR, draws, tone::enhance_colour),
+        6 => view.enhance(FACTOR, draws, tone::enhance_contrast),
+        7 => view.enhance(FACTOR, draws, tone::enhance_brightness),
+        8 => view.enhance(FACTOR, draws, tone::enhance_sharpness),
+        9 => view.image = geometry::affine(&view.image, [1.0, signed(draws, -0.1, 0.1), 0.0, 0.0, 1.0, 0.0]),
+        10 => view.image = geometry::affine(&view.image, [1.0, 0.0, 0.0, signed(draws, -0.1, 0.1), 1.0, 0.0]),
+        11 => {
+            let shift = signed(draws, -0.1, 0.1) * width;
+            view.image = geometry::affine(&view.image, [1.0, 0.0, shift, 0.0, 1.0, 0.0]);
+        }
+        12 => {
+            let shift = signed(draws, -0.1, 0.1) * height;
+            view.image = geometry::affine(&view.image, [1.0, 0.0, 0.0, 0.0, 1.0, shift]);
+        }
+        _ => {
+            let bits = draws.range(4.0, 8.0) as u8;
+            view.map(|image| tone::posterize(image, bits));
+        }
+    }
+}

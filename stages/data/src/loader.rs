@@ -1,0 +1,387 @@
+//! Batches of views, made ahead on threads of their own.
+//!
+//! What is in a batch depends on the seed, the epoch and the step, never on the threads: see [`crate::random`]. A run
+//! that goes on from a step gets the batches an unbroken run would have got from there.
+
+use std::panic;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::augment::{Augmentation, normalise};
+use crate::random::{Key, permutation};
+use crate::{ChannelStats, ImageSet};
+
+/// Batches each thread makes ahead.
+const AHEAD: usize = 2;
+
+/// What batches are made of.
+#[derive(Clone, Debug)]
+pub struct Loading {
+    /// The images.
+    pub set: Arc<ImageSet>,
+    /// The rows of `set` an epoch goes through.
+    pub rows: Vec<u32>,
+    /// Rows in a batch.
+    pub batch: usize,
+    /// Whether an epoch ends before a batch that would be smaller than the others.
+    pub drop_last: bool,
+    /// Whether each epoch has an order of its own; otherwise every one has that of `rows`.
+    pub shuffle: bool,
+    /// The views of each image in a batch.
+    pub views: Vec<Augmentation>,
+    /// What the views are normalised by.
+    pub stats: ChannelStats,
+    /// The seed of orders and views.
+    pub seed: u64,
+}
+
+/// Images and settings that give no batches.
+#[derive(Debug, Error)]
+pub enum LoaderError {
+    /// There would be no step in an epoch.
+    #[error("{rows} images make no batch of {batch}{}", if *.drop_last { " (an incomplete one is dropped)" } else { "" })]
+    NoStep {
+        /// Rows an epoch goes through.
+        rows: usize,
+        /// Rows in a batch.
+        batch: usize,
+        /// Whether incomplete batches are dropped.
+        drop_last: bool,
+    },
+    /// A row is not in the data set.
+    #[error("row {row} of a data set of {len} images")]
+    NoRow {
+        /// The row.
+        row: u32,
+        /// Images in the set.
+        len: usize,
+    },
+    /// The statistics are for another number of channels.
+    #[error("the images have {images} channels, the statistics {stats}")]
+    Channels {
+        /// Of the images.
+        images: usize,
+        /// Of the statistics.
+        stats: usize,
+    },
+    /// A view cannot be made of images of this size.
+    #[error("{0}")]
+    Size(String),
+}
+
+/// Makes batches.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    loading: Arc<Loading>,
+    sizes: Vec<(usize, usize)>,
+}
+
+/// Where in a training run a batch belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// From 0.
+    pub epoch: u32,
+    /// Within the epoch, from 0.
+    pub step: usize,
+}
+
+/// Some images, in several views. `B` images, `C` channels, `H`×`W` pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Where it belongs.
+    pub position: Position,
+    /// The rows of its images in the data set, `[B]`.
+    pub rows: Vec<u32>,
+    /// Each view of all the images.
+    pub views: Vec<BatchView>,
+}
+
+/// One view of each image of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchView {
+    /// `[B, C, H, W]`.
+    pub shape: [usize; 4],
+    /// The normalised numbers, row-major.
+    pub data: Vec<f32>,
+}
+
+impl Loader {
+    /// Checks that batches can be made.
+    ///
+    /// # Errors
+    /// [`LoaderError`].
+    pub fn new(loading: Loading) -> Result<Self, LoaderError> {
+        let Loading { set, rows, batch, drop_last, views, stats, .. } = &loading;
+        if let Some(&row) = rows.iter().find(|&&row| row as usize >= set.len()) {
+            return Err(LoaderError::NoRow { row, len: set.len() });
+        }
+        if stats.mean.len() != set.channels || stats.std.len() != set.channels {
+            return Err(LoaderError::Channels { images: set.channels, stats: stats.mean.len() });
+        }
+        if *batch == 0 || rows.is_empty() || (*drop_last && rows.len() < *batch) {
+            return Err(LoaderError::NoStep { rows: rows.len(), batch: *batch, drop_last: *drop_last });
+        }
+        let sizes = views.iter().map(|view| view.output_size(set.height, set.width));
+        let sizes = sizes.collect::<Result<_, _>>().map_err(LoaderError::Size)?;
+        Ok(Self { loading: Arc::new(loading), sizes })
+    }
+
+    /// Batches in an epoch.
+    pub fn steps(&self) -> usize {
+        let Loading { rows, batch, drop_last, .. } = &*self.loading;
+        if *drop_last { rows.len() / batch } else { rows.len().div_ceil(*batch) }
+    }
+
+    /// The rows of an epoch, in its order.
+    fn order(&self, epoch: u32) -> Vec<u32> {
+        let Loading { rows, shuffle, seed, .. } = &*self.loading;
+        if *shuffle {
+            let n = u32::try_from(rows.len()).expect("rows are u32, and so is their count");
+            permutation(*seed, epoch, n).into_iter().map(|at| rows[at as usize]).collect()
+        } else {
+            rows.clone()
+        }
+    }
+
+    /// The batch at a position, made on this thread; `order` is that of its epoch.
+    fn make(&self, position: Position, order: &[u32]) -> Batch {
+        let Loading { set, batch, views, stats, seed, .. } = &*self.loading;
+        let start = position.step * batch;
+        let rows = order[start..order.len().min(start + batch)].to_vec();
+        let images: Vec<_> = rows.iter().map(|&row| set.image(row as usize)).collect();
+        let view = |(view, (augmentation, &(height, width))): (u32, (&Augmentation, &(usize, usize)))| {
+            let shape = [rows.len(), set.channels, height, width];
+            let mut data = vec![0.0; shape.iter().product()];
+            let numbers = data.chunks_exact_mut(set.channels * height * width);
+            for ((&row, image), out) in rows.iter().zip(&images).zip(numbers) {
+                let key = Key { seed: *seed, epoch: position.epoch, sample: row, view };
+                augmentation.apply(image, &mut key.draws()).normalise_into(stats, out);
+            }
+            BatchView { shape, data }
+        };
+        let views = (0..).zip(views.iter().zip(&self.sizes)).map(view).collect();
+        Batch { position, rows, views }
+    }
+
+    /// The batches from a position on up to the end of the epoch before `epochs`, in order. They are made ahead on
+    /// `threads` threads (at least one), which are not those of any pool: a job that computes on all of its pool's
+    /// threads while it takes batches cannot hold them up.
+    pub fn batches(&self, from: Position, epochs: u32, threads: usize) -> Batches {
+        let threads = threads.max(1);
+        let steps = self.steps();
+        let positions = u64::from(epochs) * steps as u64;
+        let first = u64::from(from.epoch) * steps as u64 + from.step as u64;
+        let (receivers, workers) = (0..threads)
+            .map(|thread| {
+                let (sender, receiver) = sync_channel(AHEAD);
+                let loader = self.clone();
+                let mine = (first + thread as u64..positions).step_by(threads);
+                (receiver, thread::spawn(move || loader.send(mine, &sender)))
+            })
+            .unzip();
+        Batches { remaining: positions.saturating_sub(first), next: 0, receivers, workers }
+    }
+
+    /// Makes and sends batches, counted through all epochs, until nobody takes them any more.
+    fn send(&self, batches: impl Iterator<Item = u64>, sender: &SyncSender<Batch>) {
+        let steps = self.steps() as u64;
+        let mut order = (0, self.order(0));
+        for batch in batches {
+            let position = Position { epoch: (batch / steps) as u32, step: (batch % steps) as usize };
+            if order.0 != position.epoch {
+                order = (position.epoch, self.order(position.epoch));
+            }
+            if sender.send(self.make(position, &order.1)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Batches in order. Dropped early, it stops the threads and waits until they have ended.
+#[derive(Debug)]
+pub struct Batches {
+    remaining: u64,
+    /// Thread that has the next batch: they take turns.
+    next: usize,
+    receivers: Vec<Receiver<Batch>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.remaining == 0 {
+            return None;
+        }
+        let Ok(batch) = self.receivers[self.next].recv() else {
+            let worker = self.workers.swap_remove(self.next);
+            panic::resume_unwind(
+                worker.join().expect_err("a thread ends before its last batch only by a panic"),
+            );
+        };
+        self.next = (self.next + 1) % self.receivers.len();
+        self.remaining -= 1;
+        Some(batch)
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // Without receivers the threads' next send fails.
+        self.receivers.clear();
+        for worker in self.workers.drain(..) {
+            // A thread that panicked has said so itself; dropping is no place to do it again.
+            drop(worker.join());
+        }
+    }
+}
+
+/// The images in some rows as they are, normalised: `[B, C, H, W]` of the data set's size.
+///
+/// # Panics
+/// When there is no such row, or the statistics have other channels than the images.
+pub fn eval_batch(set: &ImageSet, stats: &ChannelStats, rows: &[u32]) -> Vec<f32> {
+    let mut data = vec![0.0; rows.len() * set.image_len()];
+    data.par_chunks_exact_mut(set.image_len())
+        .zip(rows)
+        .for_each(|(out, &row)| normalise(set.pixels_of(row as usize), set.channels, stats, out));
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use ablate_stage::Split;
+
+    use super::*;
+    use crate::Views;
+
+    fn set(n: usize) -> Arc<ImageSet> {
+        Arc::new(ImageSet {
+            name: "noise".into(),
+            classes: vec!["one".into()],
+            height: 6,
+            width: 5,
+            channels: 3,
+            pixels: (0..n * 90).map(|at| (at * at / 7 % 256) as u8).collect(),
+            labels: vec![0; n],
+            split: vec![Split::Train; n],
+        })
+    }
+
+    fn loading(n: usize) -> Loading {
+        let set = set(n);
+        Loading {
+            rows: (0..n as u32).collect(),
+            batch: 4,
+            drop_last: true,
+            shuffle: true,
+            views: Views::default().augmentations(2),
+            stats: set.channel_stats(),
+            seed: 11,
+            set,
+        }
+    }
+
+    fn loader(n: usize) -> Loader {
+        Loader::new(loading(n)).unwrap()
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_threads_nor_on_where_a_run_goes_on() {
+        let loader = loader(19);
+        let all: Vec<Batch> = loader.batches(Position::default(), 3, 1).collect();
+        assert_eq!(all.len(), 3 * 4);
+        assert_eq!(all, loader.batches(Position::default(), 3, 2).collect::<Vec<_>>());
+        assert_eq!(all, loader.batches(Position::default(), 3, 5).collect::<Vec<_>>());
+        let from = Position { epoch: 1, step: 3 };
+        assert_eq!(all[7..], loader.batches(from, 3, 2).collect::<Vec<_>>());
+        assert_eq!(loader.batches(Position { epoch: 3, step: 0 }, 3, 2).count(), 0);
+    }
+
+    #[test]
+    fn an_epoch_takes_every_row_once_in_an_order_of_its_own() {
+        let loader = Loader::new(Loading { drop_last: false, ..loading(10) }).unwrap();
+        let batches: Vec<Batch> = loader.batches(Position::default(), 2, 2).collect();
+        let sizes: Vec<_> = batches.iter().map(|batch| batch.rows.len()).collect();
+        assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
+        assert_eq!(batches[2].views[1].shape, [2, 3, 6, 5]);
+        let epoch =
+            |at: usize| batches[at..at + 3].iter().flat_map(|batch| batch.rows.clone()).collect::<Vec<_>>();
+        assert_ne!(epoch(0), epoch(3));
+        let mut rows = epoch(3);
+        rows.sort_unstable();
+        assert_eq!(rows, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_view_is_that_of_its_seed_epoch_sample_and_view() {
+        let loading = loading(8);
+        let loader = Loader::new(loading.clone()).unwrap();
+        let batch = loader.batches(Position { epoch: 5, step: 1 }, 6, 1).next().unwrap();
+        let mut expected = vec![0.0; 90];
+        let key = Key { seed: 11, epoch: 5, sample: batch.rows[2], view: 1 };
+        let image = loading.set.image(batch.rows[2] as usize);
+        loading.views[1].apply(&image, &mut key.draws()).normalise_into(&loading.stats, &mut expected);
+        assert_eq!(batch.views[1].data[180..270], expected);
+    }
+
+    #[test]
+    fn dropping_batches_early_ends_their_threads() {
+        let loader = loader(64);
+        for taken in 0..4 {
+            let mut batches = loader.batches(Position::default(), 1000, 3);
+            assert_eq!(batches.by_ref().take(taken).count(), taken);
+        }
+        // Only the loader itself still holds what the threads were given.
+        assert_eq!(Arc::strong_count(&loader.loading), 1);
+    }
+
+    #[test]
+    fn a_pool_of_one_thread_can_take_batches() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let taken = pool.install(|| {
+            let batches = loader(16).batches(Position::default(), 2, 1);
+            batches
+                .map(|batch| eval_batch(&set(16), &set(16).channel_stats(), &batch.rows).len())
+                .sum::<usize>()
+        });
+        assert_eq!(taken, 2 * 16 * 90);
+    }
+
+    #[test]
+    fn images_are_normalised_by_the_train_split() {
+        let set = ImageSet {
+            pixels: [[0, 102, 255].repeat(30), [255, 102, 255].repeat(30), [9, 9, 9].repeat(30)].concat(),
+            split: vec![Split::Train, Split::Train, Split::Test],
+            ..(*set(3)).clone()
+        };
+        let stats = set.channel_stats();
+        assert_eq!(stats, ChannelStats { mean: vec![0.5, 0.4, 1.0], std: vec![0.5, 1.0, 1.0] });
+        let batch = eval_batch(&set, &stats, &[1]);
+        assert_eq!(batch, [[1.0; 30], [0.0; 30], [0.0; 30]].concat());
+    }
+
+    #[test]
+    fn what_gives_no_batch_is_refused() {
+        let error = |loading: Loading| Loader::new(loading).unwrap_err().to_string();
+        assert_eq!(error(loading(3)), "3 images make no batch of 4 (an incomplete one is dropped)");
+        assert_eq!(
+            error(Loading { drop_last: false, batch: 0, ..loading(3) }),
+            "3 images make no batch of 0"
+        );
+        assert_eq!(error(Loading { rows: vec![0, 9], ..loading(8) }), "row 9 of a data set of 8 images");
+        let stats = ChannelStats { mean: vec![0.5], std: vec![1.0] };
+        assert_eq!(error(Loading { stats, ..loading(8) }), "the images have 3 channels, the statistics 1");
+        let views = Views::Strong { size: Some(8), ops: 1, cutout: 1 }.augmentations(1);
+        assert_eq!(
+            error(Loading { views, ..loading(8) }),
+            "`RandomCrop` of 8×8 from 6×5 pixels with a padding of 0"
+        );
+    }
+}

@@ -146,6 +146,11 @@ pub enum Op {
         /// The factor.
         factor: (f64, f64),
     },
+    /// Turns the hue. Nothing for one channel.
+    Hue {
+        /// By how much, as a fraction of the circle.
+        turns: (f64, f64),
+    },
     /// Stretches the values of each channel to the whole range.
     AutoContrast,
     /// Equalises the histogram of each channel.
@@ -190,6 +195,9 @@ fn four() -> usize {
     4
 }
 
+/// A change of an image by a strength.
+type Change = fn(Image, f64) -> Image;
+
 impl Op {
     pub(super) fn is_cutout(&self) -> bool {
         matches!(self, Self::Cutout { .. })
@@ -230,12 +238,12 @@ impl Op {
             }
             &Self::CenterCrop { size } => view.image = geometry::centre_crop(image, size, size),
             &Self::ColorJitter { brightness, contrast, saturation, hue } => {
-                let enhancements: [(f64, fn(Image, f64) -> Image); 3] = [
+                let enhancements: [(f64, Change); 3] = [
                     (brightness, tone::enhance_brightness),
                     (contrast, tone::enhance_contrast),
                     (saturation, tone::enhance_colour),
                 ];
-                let mut changes: Vec<(f64, fn(Image, f64) -> Image)> = Vec::with_capacity(4);
+                let mut changes: Vec<(f64, Change)> = Vec::with_capacity(4);
                 for (strength, change) in enhancements.into_iter().filter(|&(strength, _)| strength > 0.0) {
                     changes.push((draws.range((1.0 - strength).max(0.0), 1.0 + strength), change));
                 }
@@ -267,15 +275,17 @@ impl Op {
             &Self::Affine { matrix: (a, b, c, d, e, f) } => {
                 view.image = geometry::affine(image, [a, b, c, d, e, f]);
             }
-            &Self::Color { factor } => view.enhance(factor, draws, tone::enhance_colour),
-            &Self::Contrast { factor } => view.enhance(factor, draws, tone::enhance_contrast),
-            &Self::Brightness { factor } => view.enhance(factor, draws, tone::enhance_brightness),
-            &Self::Sharpness { factor } => view.enhance(factor, draws, tone::enhance_sharpness),
+            &Self::Color { factor } => view.change_by(factor, draws, tone::enhance_colour),
+            &Self::Contrast { factor } => view.change_by(factor, draws, tone::enhance_contrast),
+            &Self::Brightness { factor } => view.change_by(factor, draws, tone::enhance_brightness),
+            &Self::Sharpness { factor } => view.change_by(factor, draws, tone::enhance_sharpness),
+            &Self::Hue { turns } => view.change_by(turns, draws, tone::shift_hue),
             Self::AutoContrast => view.map(tone::auto_contrast),
             Self::Equalize => view.map(tone::equalize),
             Self::RandomOps { n } => (0..*n).for_each(|_| apply_random_op(view, draws)),
             &Self::Cutout { length } => {
-                let reach = (draws.below(length as u32) as usize + 1) / 2;
+                let side = 1 + draws.below(length as u32) as usize;
+                let reach = side / 2;
                 let (row, column) = (draws.below(height as u32) as usize, draws.below(width as u32) as usize);
                 view.holes.push(Hole {
                     top: row.saturating_sub(reach),
@@ -327,6 +337,7 @@ impl Op {
             | Self::Contrast { .. }
             | Self::Brightness { .. }
             | Self::Sharpness { .. }
+            | Self::Hue { .. }
             | Self::AutoContrast
             | Self::Equalize
             | Self::RandomOps { .. }
@@ -404,6 +415,9 @@ impl Op {
             | &Self::Contrast { factor }
             | &Self::Brightness { factor }
             | &Self::Sharpness { factor } => check("factor", within(factor, 0.0, 10.0), FACTOR, &factor),
+            &Self::Hue { turns } => {
+                check("turns", within(turns, -0.5, 0.5), "a range (low, high) within -0.5 to 0.5", &turns);
+            }
             Self::AutoContrast | Self::Equalize => {}
             Self::RandomOps { n } => check("n", *n <= 100, "at most 100", n),
             &Self::Cutout { length } => check("length", side(length), SIDE, &length),
@@ -418,7 +432,7 @@ impl View {
         self.image = change(image);
     }
 
-    fn enhance(&mut self, (low, high): (f64, f64), draws: &mut Draws, change: fn(Image, f64) -> Image) {
+    fn change_by(&mut self, (low, high): (f64, f64), draws: &mut Draws, change: Change) {
         let factor = draws.range(low, high);
         self.map(|image| change(image, factor));
     }
@@ -478,10 +492,10 @@ fn apply_random_op(view: &mut View, draws: &mut Draws) {
             let threshold = draws.range(0.0, 256.0);
             view.map(|image| tone::solarize(image, threshold));
         }
-        5 => view.enhance(FACTOR, draws, tone::enhance_colour),
-        6 => view.enhance(FACTOR, draws, tone::enhance_contrast),
-        7 => view.enhance(FACTOR, draws, tone::enhance_brightness),
-        8 => view.enhance(FACTOR, draws, tone::enhance_sharpness),
+        5 => view.change_by(FACTOR, draws, tone::enhance_colour),
+        6 => view.change_by(FACTOR, draws, tone::enhance_contrast),
+        7 => view.change_by(FACTOR, draws, tone::enhance_brightness),
+        8 => view.change_by(FACTOR, draws, tone::enhance_sharpness),
         9 => view.image = geometry::affine(&view.image, [1.0, signed(draws, -0.1, 0.1), 0.0, 0.0, 1.0, 0.0]),
         10 => view.image = geometry::affine(&view.image, [1.0, 0.0, 0.0, signed(draws, -0.1, 0.1), 1.0, 0.0]),
         11 => {

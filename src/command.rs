@@ -385,3 +385,75 @@ pub fn exec(parent: u32, argv: &[String]) -> io::Error {
         [program, arguments @ ..] => process::Command::new(program).args(arguments).exec(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(fields: &str) -> Command {
+        let base = r#"outputs: {"out": (kind: File, path: "out")}"#;
+        let outputs = if fields.contains("outputs:") { "" } else { base };
+        ron::from_str(&format!("Command({fields} {outputs})")).unwrap()
+    }
+
+    #[test]
+    fn placeholders_are_filled_and_doubled_braces_are_braces() {
+        let value = |name: &str| Ok(format!("<{name}>"));
+        let filled = |text: &str| fill(text, value).unwrap();
+        assert_eq!(filled("--x={input:a}/{seed}"), "--x=<input:a>/<seed>");
+        assert_eq!(filled("{{print $1}} {{}} é{{"), "{print $1} {} é{");
+        assert_eq!(filled("{{{seed}}}"), "{<seed>}");
+        for text in ["{", "}", "a } b", "{seed", "{{}"] {
+            assert!(fill(text, value).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_seeded_if_it_uses_the_seed() {
+        assert!(!Stage::seeded(&command(r#"argv: ["a", "{{seed}}"],"#)));
+        assert!(Stage::seeded(&command(r#"argv: ["a", "--seed={seed}"],"#)));
+        assert!(Stage::seeded(&command(r#"argv: ["a"], env: {"S": "{seed}"},"#)));
+    }
+
+    #[test]
+    fn resources_are_asked_for_and_not_keyed() {
+        use ablate_stage::DynStage;
+        let plain = command(r#"argv: ["a"],"#);
+        let greedy = command(r#"argv: ["a"], cpus: 8, gpu: true,"#);
+        assert_eq!(Stage::request(&greedy), Request { cpus: 8, gpu: true });
+        assert_eq!(greedy.canonical(), plain.canonical());
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let wrong = command(
+            r#"argv: ["", "{input:b}", "{print}"],
+            inputs: {"a/b": File},
+            env: {"K": "{file:undeclared}", "L": "}"},
+            outputs: {
+                "": (kind: File, path: "x"),
+                "abs": (kind: File, path: "/etc/passwd"),
+                "same": (kind: File, path: "x"),
+                "up": (kind: File, path: "a/../../x"),
+            },"#,
+        );
+        let told: Vec<String> =
+            wrong.validate().into_iter().map(|error| format!("{}: {}", error.path, error.message)).collect();
+        let expected = [
+            "argv: must begin with a program",
+            "inputs: the port name \"a/b\" may only have letters, digits, `_` and `-`",
+            "outputs: the port name \"\" may only have letters, digits, `_` and `-`",
+            "outputs.abs.path: must be a path below the folder the program runs in, is \"/etc/passwd\"",
+            "outputs.same.path: another output is written to \"x\" as well",
+            "outputs.up.path: must be a path below the folder the program runs in, is \"a/../../x\"",
+            "argv: nothing is declared for `{input:b}`; a brace itself is written `{{`",
+            "argv: nothing is declared for `{print}`; a brace itself is written `{{`",
+            "env.K: nothing is declared for `{file:undeclared}`; a brace itself is written `{{`",
+            "env.L: `}` stands alone in \"}\"; a brace itself is written `}}`",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(command(r#"argv: ["a", "{out}"], outputs: {},"#).validate().len(), 2);
+        let fine = command(r#"argv: ["a", "{output:out}", "{threads}{device}{scratch}{seed}"],"#);
+        assert_eq!(fine.validate(), []);
+    }
+}

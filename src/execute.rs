@@ -50,6 +50,18 @@ pub struct Summary {
     pub ends: Vec<End>,
 }
 
+impl Summary {
+    /// Of a run that had nothing to do.
+    fn cached(plan: Plan) -> Self {
+        let results = plan.states.into_iter().map(|state| match state {
+            State::Hit(_, result) => End::Done(result),
+            State::Miss(_) | State::Pending(_) => End::Unfinished,
+        });
+        let ends: Vec<End> = results.collect();
+        Self { outcome: Outcome::Done, counts: Counts { cached: ends.len(), ..Counts::default() }, ends }
+    }
+}
+
 /// What became of an instance.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
@@ -145,6 +157,9 @@ impl<'a> Runner<'a> {
     /// [`ExecuteError`]; what was running by then is killed. Failing stages are no error.
     pub fn run(self, plan: Plan, observer: &mut dyn FnMut(Event)) -> Result<Summary, ExecuteError> {
         let Self { graph, store, settings, sender, messages } = self;
+        if plan.is_complete() {
+            return Ok(Summary::cached(plan));
+        }
         let capacity = Capacity { slots: settings.jobs, gpus: 1 };
         let mut run = Run {
             graph,

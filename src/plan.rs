@@ -3,13 +3,14 @@
 //! Inputs enter a key by content, so keys are found in topological order, and an instance whose inputs are still to be
 //! made has none yet: it is pending. Equal keys are one action, whichever instances they belong to.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
+use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::graph::{Graph, InstanceId};
@@ -51,23 +52,46 @@ pub struct PlanError {
 /// [`PlanError`] for the first declared file that cannot be read.
 pub fn plan(graph: &Graph, store: &Store, project: &Path) -> Result<Plan, PlanError> {
     let keys = Keys::new(graph, project);
-    let mut states: Vec<State> = Vec::with_capacity(graph.instances.len());
-    for id in graph.ids() {
-        let missing: Vec<InstanceId> =
-            producers(graph, id).filter(|from| states[from.0].result().is_none()).collect();
-        let state = if missing.is_empty() {
-            let manifest = keys.manifest(id, |from| states[from.0].result())?;
-            let action = manifest.action();
-            match store.result(&action) {
+    let mut states: Vec<State> = vec![State::Pending(Vec::new()); graph.instances.len()];
+    for level in levels(graph) {
+        let find = |&id: &InstanceId| -> Result<State, PlanError> {
+            let missing: Vec<InstanceId> =
+                producers(graph, id).filter(|from| states[from.0].result().is_none()).collect();
+            if !missing.is_empty() {
+                return Ok(State::Pending(missing));
+            }
+            let action = keys.manifest(id, |from| states[from.0].result())?.action();
+            Ok(match store.result(&action) {
                 Some(result) => State::Hit(action, result),
                 None => State::Miss(action),
-            }
-        } else {
-            State::Pending(missing)
+            })
         };
-        states.push(state);
+        // Most of it is many small reads; few are not worth waking threads for.
+        let found: Vec<State> = if level.len() < 64 {
+            level.iter().map(find).collect::<Result<_, _>>()?
+        } else {
+            level.par_iter().with_min_len(16).map(find).collect::<Result<_, _>>()?
+        };
+        for (id, state) in level.into_iter().zip(found) {
+            states[id.0] = state;
+        }
     }
     Ok(Plan { states })
+}
+
+/// The instances by the length of their longest way from a source: those of a level only take inputs from earlier ones.
+fn levels(graph: &Graph) -> Vec<Vec<InstanceId>> {
+    let mut depths: Vec<usize> = Vec::with_capacity(graph.instances.len());
+    let mut levels: Vec<Vec<InstanceId>> = Vec::new();
+    for id in graph.ids() {
+        let depth = producers(graph, id).map(|from| depths[from.0] + 1).max().unwrap_or(0);
+        if depth == levels.len() {
+            levels.push(Vec::new());
+        }
+        levels[depth].push(id);
+        depths.push(depth);
+    }
+    levels
 }
 
 impl State {
@@ -108,17 +132,27 @@ pub fn producers(graph: &Graph, id: InstanceId) -> impl Iterator<Item = Instance
     from.into_iter()
 }
 
-/// Makes manifests. Each declared file is read once.
+/// Makes manifests. Each declared file is read once, and parameters that instances share are written out once.
 pub struct Keys<'a> {
     graph: &'a Graph,
     project: &'a Path,
-    files: RefCell<BTreeMap<PathBuf, Digest>>,
+    files: Mutex<BTreeMap<PathBuf, Digest>>,
+    /// By instance: the first one with the same parameters.
+    firsts: Vec<usize>,
+    /// By first instance: its stage as canonical RON.
+    stages: Vec<OnceLock<String>>,
 }
 
 impl<'a> Keys<'a> {
     /// For a graph whose declared files are relative to `project`.
     pub fn new(graph: &'a Graph, project: &'a Path) -> Self {
-        Self { graph, project, files: RefCell::default() }
+        let mut seen = HashMap::new();
+        let firsts = graph.instances.iter().enumerate().map(|(index, instance)| {
+            *seen.entry(Arc::as_ptr(&instance.params).cast::<()>()).or_insert(index)
+        });
+        let firsts = firsts.collect();
+        let stages = graph.instances.iter().map(|_| OnceLock::new()).collect();
+        Self { graph, project, files: Mutex::default(), firsts, stages }
     }
 
     /// The manifest of an instance whose inputs all have results.
@@ -145,15 +179,18 @@ impl<'a> Keys<'a> {
             })?;
             files.insert(path.display().to_string(), digest);
         }
-        Ok(Manifest::new(instance.params.as_ref(), instance.seed, inputs.collect(), files))
+        let stage = self.stages[self.firsts[id.0]].get_or_init(|| instance.params.canonical());
+        let params = instance.params.as_ref();
+        Ok(Manifest::of(params, stage.clone(), instance.seed, inputs.collect(), files))
     }
 
     fn file(&self, path: &Path) -> io::Result<Digest> {
-        if let Some(digest) = self.files.borrow().get(path) {
+        let mut files = self.files.lock().expect("reading a file does not panic");
+        if let Some(digest) = files.get(path) {
             return Ok(*digest);
         }
         let digest = content_of(&self.project.join(path))?;
-        self.files.borrow_mut().insert(path.to_owned(), digest);
+        files.insert(path.to_owned(), digest);
         Ok(digest)
     }
 }

@@ -1,7 +1,7 @@
 //! The store on disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,9 @@ use thiserror::Error;
 use crate::{ActionDigest, ActionLock, ActionResult, Attempt, Digest, Object, Published, durable};
 
 const FORMAT: &str = "ablate store 1\n";
+
+/// No result is larger.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 const FOLDERS: [&str; 9] =
     ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging"];
@@ -227,7 +230,9 @@ impl Store {
 
     /// The result of an action as recorded, whether or not its objects are still there.
     pub fn recorded_result(&self, action: &ActionDigest) -> Option<ActionResult> {
-        let text = fs::read_to_string(self.result_path(action)).ok()?;
+        // One allocation, and no question for the size first: a plan is mostly these reads.
+        let mut text = String::with_capacity(2048);
+        File::open(self.result_path(action)).ok()?.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
         let (digest, body) = text.split_once('\n')?;
         (digest.parse::<Digest>().ok()? == Digest::of_bytes(body.as_bytes())).then_some(())?;
         serde_json::from_str(body).ok()

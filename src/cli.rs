@@ -23,6 +23,8 @@ use ablate_stage::Registry;
 use ablate_stage::cache::StoreError;
 use clap::{Parser, Subcommand};
 
+use crate::diagnostic::escape_lines;
+
 /// What the exit codes mean.
 pub mod exit {
     /// Everything asked for is done.
@@ -157,7 +159,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Ok(code) => code,
         Err(Failure { code, message }) => {
             // Where even that cannot be told, the code still says it.
-            drop(write!(context.err, "{message}"));
+            drop(write!(context.err, "{}", escape_lines(&message)));
             code
         }
     }

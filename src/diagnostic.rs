@@ -251,6 +251,11 @@ fn escape(text: &str) -> String {
     text.chars().map(escape_char).collect()
 }
 
+/// A text as it is safe to show on a terminal; its line breaks stay.
+pub fn escape_lines(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
+}
+
 /// A character as it is safe to show: what is invisible, moves the cursor or turns the writing direction is spelt out.
 fn escape_char(c: char) -> String {
     let unsafe_to_show = c.is_control()

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -311,6 +311,7 @@ impl Run<'_> {
     fn spawn(&mut self, slot: usize, threads: usize) -> Result<(), ExecuteError> {
         let program = &self.settings.program;
         let mut child = Command::new(program)
+            .arg0("ablate")
             .arg("worker")
             .arg("--store")
             .arg(self.store.root())

@@ -8,6 +8,6 @@ use ablate_stage::Registry;
 fn main() -> ExitCode {
     let registry = Registry::new().with::<Command>();
     #[cfg(feature = "learn")]
-    let registry = ablate_learn::register(registry);
+    let registry = ablate_learn::register(ablate_data::register(registry));
     ablate::cli::main(&registry)
 }

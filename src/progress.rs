@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::diagnostic::escape_lines;
 use crate::journal::{Counts, Entry, Event, Outcome, Planned};
 
 /// How a run is shown.
@@ -112,9 +113,10 @@ impl Bars {
             Event::Started { instance, .. } => self.bar(instance).set_message(""),
             Event::Progress { instance, done, total, unit, note } => {
                 let bar = self.bar(instance);
+                bar.set_style(with_bar());
                 bar.set_length(*total);
                 bar.set_position(*done);
-                bar.set_message(format!("{unit}  {note}"));
+                bar.set_message(escape_lines(&format!("{unit}  {note}")));
             }
             Event::Finished { instance, .. } | Event::Cached { instance, .. } => self.end(instance),
             Event::Failed { instance, .. } | Event::Skipped { instance, .. } => self.end(instance),
@@ -139,15 +141,15 @@ impl Bars {
             | Event::Skipped { .. }
             | Event::Resumed { .. }
             | Event::Retried { .. }
-            | Event::Stopped { .. } => true,
+            | Event::Stopped { .. }
+            | Event::RunFinished { .. } => true,
             Event::RunStarted { .. }
             | Event::Planned { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Progress { .. }
             | Event::Output { .. }
-            | Event::Cached { .. }
-            | Event::RunFinished { .. } => false,
+            | Event::Cached { .. } => false,
         };
         match describe(&entry.event).filter(|_| worth_a_line) {
             Some((verb, text)) => self.all.println(format!("{verb:>12} {text}")),
@@ -157,9 +159,8 @@ impl Bars {
 
     fn bar(&mut self, instance: &str) -> &ProgressBar {
         self.running.entry(instance.to_owned()).or_insert_with(|| {
-            let style =
-                style("{spinner:>12} {prefix} {bar:16} {pos}/{len} {msg} {elapsed}").progress_chars("━╸ ");
-            let bar = ProgressBar::new(1).with_style(style).with_prefix(instance.to_owned());
+            let style = style("{spinner:>12} {prefix} {msg} {elapsed}");
+            let bar = ProgressBar::new(0).with_style(style).with_prefix(escape_lines(instance));
             let bar = self.all.insert_before(&self.total, bar);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
@@ -174,13 +175,18 @@ impl Bars {
     }
 }
 
+/// Of an action that tells how far it is.
+fn with_bar() -> ProgressStyle {
+    style("{spinner:>12} {prefix} {bar:16} {pos}/{len} {msg} {elapsed}").progress_chars("━╸ ")
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates are well-formed")
 }
 
-/// An event as a verb and a text; `None` for what a plan says, which comes in bulk.
+/// An event as a verb and a text that is safe to show; `None` for what a plan says, which comes in bulk.
 pub fn describe(event: &Event) -> Option<(&'static str, String)> {
-    Some(match event {
+    let (verb, text) = match event {
         Event::RunStarted { pipeline, device, jobs, .. } => {
             ("Running", format!("{pipeline} on {device}, {}", counted(*jobs, "job")))
         }
@@ -212,7 +218,8 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
             };
             (verb, summary(counts, *duration_ms))
         }
-    })
+    };
+    Some((verb, escape_lines(&text)))
 }
 
 /// `17 stages, all cached (0.03 s)`, or what became of them.

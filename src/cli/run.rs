@@ -38,7 +38,13 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let clock = Instant::now();
     let project = Project::open(&args.file, context)?;
     let graph = &project.graph;
-    let device = device(&args.device, context.registry)?;
+    let plan = project.plan()?;
+    let device = if plan.is_complete() && args.device == "auto" {
+        // Looking for a GPU takes longer than finding that there is nothing to do.
+        Device::Cpu
+    } else {
+        device(&args.device, context.registry)?
+    };
     let settings = Settings {
         program: PathBuf::from("/proc/self/exe"),
         project: project.root.clone(),
@@ -46,7 +52,6 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         cpus: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
         device,
     };
-    let plan = project.plan()?;
     let mut journal = Journal::create(&project.store.runs(), now_unix_ms()).map_err(|error| {
         Failure::new(exit::STORE, format!("cannot begin a journal in the store: {error}"))
     })?;
@@ -95,12 +100,6 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     }
     if let Some(error) = journal.error() {
         writeln!(context.err, "warning: the journal of run {} is not whole: {error}", journal.run())?;
-    }
-    if context.terminal && !args.json {
-        let end = Event::RunFinished { outcome: summary.outcome, counts: summary.counts, duration_ms };
-        if let Some((verb, text)) = crate::progress::describe(&end) {
-            writeln!(context.err, "{verb:>12} {text}")?;
-        }
     }
     #[cfg(feature = "tables")]
     if !args.json {

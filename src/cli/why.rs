@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::project::Project;
 use super::{Context, Failure, exit, select};
+use crate::diagnostic::escape_lines;
 use crate::graph::InstanceId;
 use crate::manifest::{Change, Part};
 use crate::plan::{History, Keys, Plan, Reason, State};
@@ -49,7 +50,7 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 fn hit_in_words(project: &Project, plan: &Plan, id: InstanceId) -> String {
-    let name = project.graph.instance_name(id);
+    let name = escape_lines(&project.graph.instance_name(id));
     match plan.state(id) {
         State::Hit(action, result) => {
             format!(
@@ -64,6 +65,10 @@ fn hit_in_words(project: &Project, plan: &Plan, id: InstanceId) -> String {
 
 /// A reason as lines, the instance first.
 pub fn reason_in_words(project: &Project, id: InstanceId, reason: &Reason) -> String {
+    escape_lines(&words(project, id, reason))
+}
+
+fn words(project: &Project, id: InstanceId, reason: &Reason) -> String {
     let name = project.graph.instance_name(id);
     let kind = project.graph.instance(id).params.kind();
     match reason {

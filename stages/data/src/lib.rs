@@ -10,6 +10,7 @@ mod image_set;
 mod images;
 mod loader;
 pub mod random;
+mod table;
 
 use ablate_stage::Registry;
 
@@ -18,6 +19,7 @@ pub use augment::{Augmentation, Op, View, Views};
 pub use image_set::{ChannelStats, ImageSet};
 pub use images::{Images, Source, first_of_each_class};
 pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position, eval_batch};
+pub use table::{Column, Columns};
 
 /// Adds every data stage to a registry.
 #[must_use]

@@ -512,3 +512,145 @@ fn apply_random_op(view: &mut View, draws: &mut Draws) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Augmentation;
+    use crate::random::Key;
+
+    /// Views of an image in many draws.
+    fn views(ops: &str, image: &Image, count: u32) -> Vec<View> {
+        let augmentation: Augmentation = ron::from_str(ops).unwrap();
+        assert_eq!(augmentation.validate("ops"), []);
+        (0..count)
+            .map(|sample| augmentation.apply(image, &mut Key { sample, ..Key::default() }.draws()))
+            .collect()
+    }
+
+    fn noise(height: usize, width: usize, channels: usize) -> Image {
+        let pixels = (0..height * width * channels).map(|at| (at * 131 % 251) as u8).collect();
+        Image::new(height, width, channels, pixels)
+    }
+
+    #[test]
+    fn parts_have_areas_and_ratios_in_range() {
+        let mut draws = Key::default().draws();
+        let mut sum = 0.0;
+        for _ in 0..4000 {
+            let Part { top, left, height, width } =
+                random_part(200, 300, (0.2, 0.5), (0.75, 4.0 / 3.0), &mut draws);
+            assert!(top + height <= 200 && left + width <= 300);
+            let (area, ratio) = ((height * width) as f64 / 60_000.0, width as f64 / height as f64);
+            assert!((0.195..0.505).contains(&area) && (0.74..1.35).contains(&ratio), "{area} {ratio}");
+            sum += area;
+        }
+        assert!((sum / 4000.0 - 0.35).abs() < 0.01, "mean area {}", sum / 4000.0);
+    }
+
+    #[test]
+    fn where_no_part_fits_the_middle_is_taken() {
+        let part = |height, width| {
+            let part = random_part(height, width, (0.9, 1.0), (0.75, 4.0 / 3.0), &mut Key::default().draws());
+            (part.top, part.left, part.height, part.width)
+        };
+        assert_eq!(part(1, 100), (0, 49, 1, 1));
+        assert_eq!(part(100, 6), (46, 0, 8, 6));
+    }
+
+    #[test]
+    fn padded_crops_start_everywhere() {
+        let starts: BTreeSet<Vec<u8>> =
+            views("[RandomCrop(padding: 1)]", &Image::new(2, 2, 1, vec![1, 2, 3, 4]), 200)
+                .into_iter()
+                .map(|view| view.image.pixels().to_vec())
+                .collect();
+        let expected = [
+            [0, 0, 0, 1],
+            [0, 0, 1, 2],
+            [0, 0, 2, 0],
+            [0, 1, 0, 3],
+            [1, 2, 3, 4],
+            [2, 0, 4, 0],
+            [0, 3, 0, 0],
+            [3, 4, 0, 0],
+            [4, 0, 0, 0],
+        ];
+        assert_eq!(starts, expected.map(|pixels| pixels.to_vec()).into());
+    }
+
+    #[test]
+    fn jitter_draws_its_factors_from_the_whole_range() {
+        let image = Image::new(1, 1, 3, vec![100, 100, 100]);
+        let values: Vec<u8> = views("[ColorJitter(brightness: 0.4)]", &image, 2000)
+            .iter()
+            .map(|view| view.image.pixels()[1])
+            .collect();
+        assert_eq!((values.iter().min(), values.iter().max()), (Some(&60), Some(&139)));
+        let values = views("[ColorJitter(saturation: 0.4, hue: 0.5)]", &image, 50);
+        assert!(values.iter().all(|view| view.image == image), "grey has neither saturation nor hue");
+    }
+
+    #[test]
+    fn jitter_takes_its_changes_in_random_order() {
+        // Brightness beyond white, then less contrast, differs from less contrast, then brightness.
+        let image = Image::new(1, 2, 1, vec![0, 200]);
+        let ends: BTreeSet<bool> = views("[ColorJitter(brightness: 1.0, contrast: 1.0)]", &image, 400)
+            .iter()
+            .filter(|view| view.image.pixels()[0] > 0)
+            .map(|view| view.image.pixels()[1] == 255)
+            .collect();
+        assert_eq!(ends, BTreeSet::from([false, true]));
+    }
+
+    #[test]
+    fn coins_fall_with_their_probabilities() {
+        let image = Image::new(1, 2, 3, vec![0, 0, 0, 255, 0, 0]);
+        let share = |ops: &str| {
+            let changed = views(ops, &image, 4000).iter().filter(|view| view.image != image).count();
+            changed as f64 / 4000.0
+        };
+        assert!((share("[RandomHorizontalFlip()]") - 0.5).abs() < 0.03);
+        assert!((share("[RandomGrayscale(p: 0.2)]") - 0.2).abs() < 0.03);
+        assert!((share("[RandomApply(p: 0.8, ops: [Solarize()])]") - 0.8).abs() < 0.03);
+        assert!(
+            share("[RandomHorizontalFlip(p: 0.0)]") == 0.0 && share("[RandomHorizontalFlip(p: 1.0)]") == 1.0
+        );
+    }
+
+    #[test]
+    fn random_ops_keep_the_size_and_are_many() {
+        for channels in [1, 3] {
+            let image = noise(9, 11, channels);
+            assert!(views("[RandomOps(n: 0)]", &image, 5).iter().all(|view| view.image == image));
+            let views = views("[RandomOps(n: 1)]", &image, 600);
+            assert!(views.iter().all(|view| (view.image.height(), view.image.width()) == (9, 11)));
+            let distinct: BTreeSet<_> = views.iter().map(|view| view.image.pixels().to_vec()).collect();
+            assert!(distinct.len() > 100, "{}", distinct.len());
+        }
+    }
+
+    #[test]
+    fn holes_have_sides_up_to_their_length_and_stay_within_the_image() {
+        let views = views("[Cutout(length: 4)]", &noise(9, 11, 1), 3000);
+        let holes: BTreeSet<(usize, usize)> = views
+            .iter()
+            .map(|view| view.holes[0])
+            .inspect(|hole| assert!(hole.bottom <= 9 && hole.right <= 11))
+            .map(|hole| (hole.bottom - hole.top, hole.right - hole.left))
+            .collect();
+        // Sides of 1 cut nothing, of 2 and 3 cut 2, of 4 cut 4; less at an edge, where half of it is outside.
+        assert_eq!(holes.iter().map(|hole| hole.0).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1, 2, 3, 4]));
+        let whole = views.iter().filter(|view| view.holes[0].top == view.holes[0].bottom).count();
+        assert!((whole as f64 / 3000.0 - 0.25).abs() < 0.03, "{whole} of 3000 cut nothing");
+    }
+
+    #[test]
+    fn colour_operations_leave_one_channel_as_it_is() {
+        let image = noise(5, 5, 1);
+        let ops = "[ColorJitter(saturation: 1.0, hue: 0.5), RandomGrayscale(p: 1.0), Color(factor: (0.0, 0.0)), Hue(turns: (0.2, 0.2))]";
+        assert!(views(ops, &image, 5).iter().all(|view| view.image == image));
+    }
+}

@@ -1,7 +1,7 @@
 //! Runs what a plan lacks.
 //!
 //! The runner puts everything that happens outside into one order: replies of workers, their deaths, interrupts. It hands
-//! them to the [`scheduler`](crate::scheduler), carries out its effects, and tells an observer. It computes nothing
+//! them to the [`scheduler`], carries out its effects, and tells an observer. It computes nothing
 //! itself: actions run in [worker](crate::worker) processes, one per slot, which live from their first action to the end
 //! of the run and are replaced when they die.
 

@@ -1,6 +1,6 @@
 //! Which action starts next: pure state, events in, effects out. No clock, no thread, no file.
 //!
-//! Every instance is in one [`Phase`], changed by [`Scheduler::set`] only:
+//! Every instance is in one [`Phase`], changed in one place only:
 //!
 //! ```text
 //! Waiting → Keying → Queued → Running → Done | Failed

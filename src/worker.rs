@@ -363,3 +363,146 @@ fn peak_memory_mib() -> u64 {
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or(0).div_ceil(1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ablate_stage::{Port, Request as Resources, Stage};
+    use schemars::JsonSchema;
+
+    /// Does as its field says.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Fake {
+        act: Act,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    enum Act {
+        Write,
+        Print,
+        Panic,
+        Stop,
+        Repeat,
+    }
+
+    impl Stage for Fake {
+        const KIND: &'static str = "Fake";
+        const REVISION: u32 = 1;
+        const SEEDED: bool = true;
+
+        fn inputs(&self) -> Vec<Port> {
+            Vec::new()
+        }
+
+        fn outputs(&self) -> Vec<Port> {
+            vec![Port::required("one", ArtifactKind::Metrics), Port::required("two", ArtifactKind::Metrics)]
+        }
+
+        fn request(&self) -> Resources {
+            Resources::ALL_CPUS
+        }
+
+        fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+            let mut metrics = Metrics::default();
+            metrics.insert("seed", job.seed() as f64);
+            metrics.insert("threads", rayon::current_num_threads() as f64);
+            metrics.write(job.output("one"))?;
+            let mut metrics = Metrics::default();
+            metrics.insert("other", 0.5);
+            match self.act {
+                Act::Write => {}
+                Act::Print => {
+                    job.resumed("epoch 1");
+                    (0..100).for_each(|step| job.progress(step, 100, "step", ""));
+                    job.progress(100, 100, "step", "done");
+                    job.log("a line");
+                }
+                Act::Panic => panic!("index {} is wrong", 7),
+                Act::Stop => return Err(StageError::Stopped),
+                Act::Repeat => metrics.insert("seed", 1.0),
+            }
+            metrics.write(job.output("two"))
+        }
+    }
+
+    /// Has a worker do as it says, and tells the replies and whether the worker is fit for more.
+    fn perform(store: &Store, act: Act) -> (Vec<Reply>, bool) {
+        let registry = Registry::new().with::<Fake>();
+        let manifest = Manifest::new(&Fake { act }, Some(3), BTreeMap::new(), BTreeMap::new());
+        let replies = tempfile::NamedTempFile::new().unwrap();
+        let worker = Worker {
+            registry: &registry,
+            store,
+            replies: Arc::new(Mutex::new(replies.reopen().unwrap())),
+            stop: StopFlag::default(),
+            pools: Mutex::default(),
+        };
+        let action = store.put_manifest(&manifest.to_string()).unwrap();
+        let project = store.root().to_owned();
+        let healthy = worker.perform(&Request { action, project, device: "cpu".to_owned(), threads: 2 });
+        let told = fs::read_to_string(replies.path()).unwrap();
+        (told.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), healthy)
+    }
+
+    fn new_store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn an_action_is_performed_once_and_then_adopted() {
+        let (_dir, store) = new_store();
+        let (told, healthy) = perform(&store, Act::Write);
+        assert!(healthy);
+        let [Reply::Started, Reply::Done { result, performed: true }] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        let metrics =
+            [("other", 0.5), ("seed", 3.0), ("threads", 2.0)].map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(result.metrics, BTreeMap::from(metrics));
+        assert_eq!(result.outputs.keys().collect::<Vec<_>>(), ["one", "two"]);
+        let (told, _) = perform(&store, Act::Write);
+        assert_eq!(told, [Reply::Done { result: result.clone(), performed: false }]);
+    }
+
+    #[test]
+    fn what_a_stage_tells_is_passed_on_and_thinned_out() {
+        let (_dir, store) = new_store();
+        let (told, _) = perform(&store, Act::Print);
+        let progress = |done, note: &str| Reply::Progress {
+            done,
+            total: 100,
+            unit: "step".to_owned(),
+            note: note.to_owned(),
+        };
+        assert_eq!(told[1..3], [Reply::Resumed("epoch 1".to_owned()), progress(0, "")]);
+        assert_eq!(
+            told[told.len() - 3..told.len() - 1],
+            [progress(100, "done"), Reply::Line("a line".to_owned())]
+        );
+        assert!(told.len() < 20, "{told:?}");
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_ends_the_worker() {
+        let (_dir, store) = new_store();
+        let (told, healthy) = perform(&store, Act::Panic);
+        let error = "the stage panicked, which is a bug in it: index 7 is wrong".to_owned();
+        assert_eq!((told, healthy), (vec![Reply::Started, Reply::Failed(error)], false));
+    }
+
+    #[test]
+    fn a_stage_that_stops_leaves_no_result() {
+        let (_dir, store) = new_store();
+        assert_eq!(perform(&store, Act::Stop), (vec![Reply::Started, Reply::Stopped], false));
+    }
+
+    #[test]
+    fn a_metric_has_one_value() {
+        let (_dir, store) = new_store();
+        let error = "output `two`: another output has a metric `seed` as well; rename one".to_owned();
+        assert_eq!(perform(&store, Act::Repeat).0[1], Reply::Failed(error));
+    }
+}

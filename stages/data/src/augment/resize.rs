@@ -73,30 +73,41 @@ pub(crate) fn resize(image: &Image, height: usize, width: usize, interpolation: 
     let mut pixels = image.pixels().to_vec();
     if width != image.width() {
         let taps = taps(image.width(), width, interpolation);
-        let mut narrowed = Vec::with_capacity(image.height() * width * channels);
-        for row in pixels.chunks_exact(image.width() * channels) {
-            for Taps { first, weights } in &taps {
-                for channel in 0..channels {
-                    let values = row[first * channels + channel..].iter().step_by(channels);
-                    let sum = weights.iter().zip(values).map(|(weight, &value)| weight * i32::from(value));
-                    narrowed.push(round(HALF + sum.sum::<i32>()));
-                }
-            }
-        }
-        pixels = narrowed;
+        pixels = match channels {
+            3 => resample_rows::<3>(&pixels, image.width(), &taps),
+            _ => resample_rows::<1>(&pixels, image.width(), &taps),
+        };
     }
     if height != image.height() {
-        let stride = width * channels;
-        let mut shortened = Vec::with_capacity(height * stride);
-        let mut sums = vec![0; stride];
-        for Taps { first, weights } in taps(image.height(), height, interpolation) {
-            sums.fill(HALF);
-            for (weight, row) in weights.iter().zip(pixels[first * stride..].chunks_exact(stride)) {
-                sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += weight * i32::from(value));
-            }
-            shortened.extend(sums.iter().map(|&sum| round(sum)));
-        }
-        pixels = shortened;
+        pixels = resample_columns(&pixels, width * channels, &taps(image.height(), height, interpolation));
     }
     Image::new(height, width, channels, pixels)
+}
+
+fn resample_rows<const C: usize>(pixels: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
+    let (pixels, _) = pixels.as_chunks::<C>();
+    let mut resampled = Vec::with_capacity(pixels.len() / width * taps.len() * C);
+    for row in pixels.chunks_exact(width) {
+        for Taps { first, weights } in taps {
+            let mut sums = [HALF; C];
+            for (weight, pixel) in weights.iter().zip(&row[*first..]) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += weight * i32::from(value));
+            }
+            resampled.extend(sums.map(round));
+        }
+    }
+    resampled
+}
+
+fn resample_columns(pixels: &[u8], stride: usize, taps: &[Taps]) -> Vec<u8> {
+    let mut resampled = Vec::with_capacity(taps.len() * stride);
+    let mut sums = vec![0; stride];
+    for Taps { first, weights } in taps {
+        sums.fill(HALF);
+        for (weight, row) in weights.iter().zip(pixels[first * stride..].chunks_exact(stride)) {
+            sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += weight * i32::from(value));
+        }
+        resampled.extend(sums.iter().map(|&sum| round(sum)));
+    }
+    resampled
 }

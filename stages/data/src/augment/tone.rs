@@ -28,30 +28,27 @@ fn blend(degenerate: u8, value: u8, factor: f32) -> u8 {
     (from + factor * (to - from)) as u8
 }
 
-fn blend_with(mut image: Image, factor: f64, degenerate: impl Fn(&[u8]) -> u8) -> Image {
-    let channels = image.channels();
-    for pixel in image.pixels_mut().chunks_exact_mut(channels) {
-        let degenerate = degenerate(pixel);
-        pixel.iter_mut().for_each(|value| *value = blend(degenerate, *value, factor as f32));
+/// Saturation: blends with the luma. Images of one channel stay as they are.
+pub(crate) fn enhance_colour(mut image: Image, factor: f64) -> Image {
+    if image.channels() == 3 {
+        for pixel in image.pixels_mut().chunks_exact_mut(3) {
+            let grey = luma(pixel);
+            pixel.iter_mut().for_each(|value| *value = blend(grey, *value, factor as f32));
+        }
     }
     image
-}
-
-/// Saturation: blends with the luma. Images of one channel stay as they are.
-pub(crate) fn enhance_colour(image: Image, factor: f64) -> Image {
-    blend_with(image, factor, luma)
 }
 
 /// Blends with the mean luma of the image, rounded.
 pub(crate) fn enhance_contrast(image: Image, factor: f64) -> Image {
     let sum: u64 = image.pixels().chunks_exact(image.channels()).map(|pixel| u64::from(luma(pixel))).sum();
-    let mean = sum as f64 / (image.height() * image.width()) as f64 + 0.5;
-    blend_with(image, factor, |_| mean as u8)
+    let mean = (sum as f64 / (image.height() * image.width()) as f64 + 0.5) as u8;
+    map_values(image, |value| blend(mean, value, factor as f32))
 }
 
 /// Blends with black.
 pub(crate) fn enhance_brightness(image: Image, factor: f64) -> Image {
-    blend_with(image, factor, |_| 0)
+    map_values(image, |value| blend(0, value, factor as f32))
 }
 
 /// Blends with the image smoothed by \[1 1 1; 1 5 1; 1 1 1\] / 13; the outermost pixels stay as they are.
@@ -106,7 +103,9 @@ fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     } else {
         4.0 + g - r
     };
-    let hue = (f64::from(sixths) / 6.0 + 1.0).fract() as f32;
+    // From -1/6 up to 5/6 of the circle; Pillow takes the remainder of one more.
+    let turns = f64::from(sixths) / 6.0 + 1.0;
+    let hue = (if turns < 1.0 { turns } else { turns - 1.0 }) as f32;
     [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, high]
 }
 
@@ -115,11 +114,12 @@ fn to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         return [value; 3];
     }
     let sixths = f64::from(hue) * 6.0 / 255.0;
-    let fraction = f64::from((sixths - sixths.floor()) as f32);
+    let sector = sixths as u32;
+    let fraction = f64::from((sixths - f64::from(sector)) as f32);
     let strength = f64::from(f32::from(saturation) / 255.0);
-    let faded = |by: f64| (f64::from(value) * (1.0 - by)).round() as u8;
+    let faded = |by: f64| (f64::from(value) * (1.0 - by) + 0.5) as u8;
     let (p, q, t) = (faded(strength), faded(strength * fraction), faded(strength * (1.0 - fraction)));
-    match sixths as u32 % 6 {
+    match sector % 6 {
         0 => [value, t, p],
         1 => [q, value, p],
         2 => [p, value, t],
@@ -143,7 +143,8 @@ fn histogram(image: &Image, channel: usize) -> [u32; 256] {
 }
 
 fn map_values(mut image: Image, of: impl Fn(u8) -> u8) -> Image {
-    image.pixels_mut().iter_mut().for_each(|value| *value = of(*value));
+    let table: [u8; 256] = std::array::from_fn(|value| of(value as u8));
+    image.pixels_mut().iter_mut().for_each(|value| *value = table[usize::from(*value)]);
     image
 }
 

@@ -3,17 +3,26 @@
 //! Losses, layers, metrics, schedules and graph builders are public functions on plain tensors; the stages compose them.
 
 pub mod artifacts;
+pub mod backbone;
+pub mod checkpoint;
 pub mod cluster_eval;
 pub mod device;
 pub mod ema;
+pub mod embed;
+pub mod encoder;
+pub mod fused;
+pub mod head;
 pub mod kmeans;
 pub mod knn;
 pub mod knn_eval;
 pub mod knn_graph;
+pub mod layers;
 pub mod losses;
 pub mod metrics;
 pub mod optimiser;
+pub mod pretrain;
 pub mod schedule;
+pub mod training;
 pub mod weights;
 
 use ablate_stage::Registry;
@@ -23,6 +32,8 @@ use ablate_stage::Registry;
 pub fn register(registry: Registry) -> Registry {
     registry
         .with_accelerators(device::accelerators)
+        .with::<pretrain::Pretrain>()
+        .with::<embed::Embed>()
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
         .with::<cluster_eval::ClusterEval>()

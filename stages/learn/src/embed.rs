@@ -1,0 +1,137 @@
+//! Embeddings of a data set.
+
+use ablate_data::ImageSet;
+use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::Embeddings;
+use crate::device;
+use crate::encoder::Encoder;
+use crate::weights::{Mode, host};
+
+/// Turns every image of a data set, of all splits, into a vector.
+///
+/// Reads `images`, and the `encoder` unless the layer is `Pixels`; writes `embeddings`. Images are not augmented, and batch
+/// norms use their running statistics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Embed {
+    /// Where in the network the vector is taken.
+    #[serde(default)]
+    pub layer: Layer,
+    /// Whether vectors are scaled to length one.
+    #[serde(default)]
+    pub normalise: bool,
+    /// Images computed at once. The result does not depend on it but for rounding.
+    #[serde(default = "batch")]
+    pub batch: usize,
+}
+
+/// Where in the network a vector is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Layer {
+    /// The features of the backbone.
+    #[default]
+    Backbone,
+    /// The output of the projector.
+    Projector,
+    /// The image itself: its pixels divided by 255, in the order row, column, channel, not standardised. A baseline; there
+    /// is no port `encoder` then, so that nothing of an encoder reaches its key.
+    Pixels,
+}
+
+fn batch() -> usize {
+    256
+}
+
+impl Default for Embed {
+    fn default() -> Self {
+        Self { layer: Layer::default(), normalise: false, batch: batch() }
+    }
+}
+
+impl Stage for Embed {
+    const KIND: &'static str = "Embed";
+    const REVISION: u32 = 1;
+    const SEEDED: bool = false;
+
+    fn inputs(&self) -> Vec<Port> {
+        let images = Port::required("images", ArtifactKind::Images);
+        match self.layer {
+            Layer::Backbone | Layer::Projector => {
+                vec![images, Port::required("encoder", ArtifactKind::Encoder)]
+            }
+            Layer::Pixels => vec![images],
+        }
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::required("embeddings", ArtifactKind::Embeddings)]
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        if self.batch == 0 {
+            return vec![FieldError::new("batch", "must be at least 1, is 0")];
+        }
+        Vec::new()
+    }
+
+    fn request(&self) -> Request {
+        match self.layer {
+            Layer::Backbone | Layer::Projector => Request::TRAIN,
+            Layer::Pixels => Request::ONE_CPU,
+        }
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        let images = ImageSet::from_job(job, "images")?;
+        let (mut values, dim) = match self.layer {
+            Layer::Backbone | Layer::Projector => self.encode(job, &images)?,
+            Layer::Pixels => (pixels(&images), images.image_len()),
+        };
+        if self.normalise {
+            for row in values.chunks_exact_mut(dim) {
+                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+                row.iter_mut().for_each(|x| *x /= length);
+            }
+        }
+        let split = images.split.iter().map(|&split| split as u8).collect();
+        let embeddings = Embeddings { values, dim, labels: images.labels, split };
+        embeddings.write(job.output("embeddings"))
+    }
+}
+
+fn pixels(images: &ImageSet) -> Vec<f32> {
+    images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect()
+}
+
+impl Embed {
+    fn encode(&self, job: &mut Job<'_>, images: &ImageSet) -> Result<(Vec<f32>, usize), StageError> {
+        let device = device::open(job.device())?;
+        let mut encoder = Encoder::from_job(job, "encoder", &device)?;
+        let architecture = encoder.architecture();
+        if architecture.channels != images.channels {
+            let reason = format!(
+                "it was trained on images of {} channels, and these have {}",
+                architecture.channels, images.channels
+            );
+            return Err(StageError::input("encoder", reason));
+        }
+        if self.layer == Layer::Projector && architecture.projector.is_none() {
+            return Err(StageError::input("encoder", "it has no projector; use `layer: Backbone`"));
+        }
+        let (mut values, mut dim) = (Vec::new(), architecture.backbone.features());
+        let rows: Vec<u32> = (0..).take(images.len()).collect();
+        for rows in rows.chunks(self.batch) {
+            let mut x = encoder.features(encoder.prepare(images, rows), Mode::Evaluate);
+            if self.layer == Layer::Projector {
+                x = encoder.project(x, Mode::Evaluate);
+            }
+            dim = x.dims()[1];
+            values.extend(host(x));
+            job.progress((values.len() / dim) as u64, images.len() as u64, "image", "");
+        }
+        Ok((values, dim))
+    }
+}

@@ -1,0 +1,298 @@
+//! Encoders: a backbone, its heads, and how images are prepared for it; and the artifact they are kept in.
+
+use std::path::Path;
+
+use ablate_data::{ChannelStats, ImageSet};
+use ablate_stage::{BadArtifact, Job, StageError, Tensors};
+use burn::prelude::*;
+use burn::tensor::Device as BurnDevice;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::backbone::{Backbone, Network};
+use crate::head::{Mlp, MlpNetwork};
+use crate::layers::Linear;
+use crate::weights::{Mode, Weights};
+
+/// What an encoder is made of. Kept as RON in the artifact's metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// From images to features.
+    pub backbone: Backbone,
+    /// Channels of its images.
+    pub channels: usize,
+    /// From features to projections.
+    pub projector: Option<Mlp>,
+    /// From projections to predictions.
+    pub predictor: Option<Mlp>,
+    /// Outputs of the cluster head, a linear layer on the features.
+    pub clusters: Option<usize>,
+}
+
+/// How pixels are prepared: x ← (x/255 − mean) / std, per channel. Kept as RON in the artifact's metadata.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// `[C]`.
+    pub mean: Vec<f32>,
+    /// `[C]`.
+    pub std: Vec<f32>,
+}
+
+impl From<ChannelStats> for Preprocess {
+    fn from(stats: ChannelStats) -> Self {
+        Self { mean: stats.mean, std: stats.std }
+    }
+}
+
+/// A network with its numbers.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    architecture: Architecture,
+    preprocess: Preprocess,
+    layers: Layers,
+    /// Its numbers, by the names of the artifact.
+    pub weights: Weights,
+}
+
+#[derive(Clone, Debug)]
+struct Layers {
+    backbone: Network,
+    projector: Option<MlpNetwork>,
+    predictor: Option<MlpNetwork>,
+    cluster_head: Option<Linear>,
+}
+
+impl Layers {
+    fn new(architecture: &Architecture) -> Self {
+        let Architecture { backbone, channels, projector, predictor, clusters } = architecture;
+        let features = backbone.features();
+        let projected = projector.as_ref().map_or(features, Mlp::output);
+        Self {
+            backbone: backbone.network("backbone.", *channels),
+            projector: projector.as_ref().map(|mlp| mlp.network("projector.", features)),
+            predictor: predictor.as_ref().map(|mlp| mlp.network("predictor.", projected)),
+            cluster_head: clusters.map(|clusters| cluster_head(features, clusters)),
+        }
+    }
+}
+
+fn cluster_head(features: usize, clusters: usize) -> Linear {
+    Linear { name: "cluster_head".to_owned(), input: features, output: clusters, bias: true }
+}
+
+impl Encoder {
+    /// One with freshly drawn numbers.
+    pub fn new(architecture: Architecture, preprocess: Preprocess, seed: u64, device: &BurnDevice) -> Self {
+        let layers = Layers::new(&architecture);
+        let mut weights = Weights::new(device);
+        layers.backbone.initialise(&mut weights, seed);
+        for head in layers.projector.iter().chain(&layers.predictor) {
+            head.initialise(&mut weights, seed);
+        }
+        if let Some(head) = &layers.cluster_head {
+            head.initialise(&mut weights, seed);
+        }
+        Self { architecture, preprocess, layers, weights }
+    }
+
+    /// What it is made of.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// How pixels are prepared for it.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// Images of a data set as the backbone takes them, `[B, H, W, C]`.
+    ///
+    /// # Panics
+    /// When there is no such row, or the images have other channels.
+    pub fn prepare(&self, images: &ImageSet, rows: &[u32]) -> Tensor<4> {
+        let channels = self.architecture.channels;
+        assert_eq!(images.channels, channels, "images have the channels the encoder is made for");
+        let Preprocess { mean, std } = &self.preprocess;
+        let pixels = rows.iter().flat_map(|&row| images.pixels_of(row as usize)).enumerate();
+        let values =
+            pixels.map(|(at, &value)| (f32::from(value) / 255.0 - mean[at % channels]) / std[at % channels]);
+        self.batch(values.collect(), images)
+    }
+
+    /// Prepared pixels, `[B, H, W, C]`, as a tensor.
+    pub(crate) fn batch(&self, values: Vec<f32>, images: &ImageSet) -> Tensor<4> {
+        let shape = [values.len() / images.image_len(), images.height, images.width, images.channels];
+        Tensor::from_data(burn::tensor::TensorData::new(values, shape), self.weights.device())
+    }
+
+    /// Prepared images `[B, H, W, C]` to features `[B, features]`.
+    pub fn features(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.layers.backbone.forward(&mut self.weights, images, mode)
+    }
+
+    /// Features to projections; without a projector they are the features.
+    pub fn project(&mut self, features: Tensor<2>, mode: Mode) -> Tensor<2> {
+        match &self.layers.projector {
+            Some(head) => head.forward(&mut self.weights, features, mode),
+            None => features,
+        }
+    }
+
+    /// Projections to predictions; without a predictor they are the projections.
+    pub fn predict(&mut self, projections: Tensor<2>, mode: Mode) -> Tensor<2> {
+        match &self.layers.predictor {
+            Some(head) => head.forward(&mut self.weights, projections, mode),
+            None => projections,
+        }
+    }
+
+    /// Features to the logits of clusters `[B, K]`, if it has a cluster head.
+    pub fn cluster(&self, features: Tensor<2>, mode: Mode) -> Option<Tensor<2>> {
+        let head = self.layers.cluster_head.as_ref()?;
+        Some(head.forward(&self.weights, features, mode))
+    }
+
+    /// The same backbone with a freshly drawn cluster head of `clusters` outputs, and without the other heads.
+    #[must_use]
+    pub fn with_cluster_head(mut self, clusters: usize, seed: u64) -> Self {
+        let head = cluster_head(self.architecture.backbone.features(), clusters);
+        self.weights.retain(|name| name.starts_with("backbone."));
+        head.initialise(&mut self.weights, seed);
+        self.architecture =
+            Architecture { projector: None, predictor: None, clusters: Some(clusters), ..self.architecture };
+        self.layers = Layers::new(&self.architecture);
+        self
+    }
+
+    /// The same backbone and cluster head, without projector and predictor.
+    #[must_use]
+    pub fn without_projector(mut self) -> Self {
+        self.weights.retain(|name| !name.starts_with("projector.") && !name.starts_with("predictor."));
+        self.architecture = Architecture { projector: None, predictor: None, ..self.architecture };
+        self.layers = Layers::new(&self.architecture);
+        self
+    }
+
+    /// Reads an artifact of kind `Encoder`.
+    ///
+    /// # Errors
+    /// Where it is not one, or its tensors do not fit its architecture.
+    pub fn read(path: &Path, device: &BurnDevice) -> Result<Self, BadArtifact> {
+        let tensors = Tensors::read(path)?;
+        let architecture = metadata(&tensors, "architecture")?;
+        let preprocess = metadata(&tensors, "preprocess")?;
+        let mut encoder = Self::new(architecture, preprocess, 0, device);
+        encoder.weights.load("", &tensors)?;
+        Ok(encoder)
+    }
+
+    /// Reads the encoder wired to a job's port.
+    ///
+    /// # Errors
+    /// Where the port is not wired, or does not hold an encoder.
+    pub fn from_job(job: &Job<'_>, port: &str, device: &BurnDevice) -> Result<Self, StageError> {
+        Self::read(job.input(port)?, device).map_err(|error| StageError::input(port, error))
+    }
+
+    /// Writes an artifact of kind `Encoder`: a `state_dict` of PyTorch names and layouts, the backbone's under `backbone.`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), StageError> {
+        self.weights
+            .store("", Tensors::new())
+            .with_metadata("architecture", ron_line(&self.architecture))
+            .with_metadata("preprocess", ron_line(&self.preprocess))
+            .write(path)
+    }
+}
+
+fn ron_line(value: &impl Serialize) -> String {
+    ron::to_string(value).expect("plain data")
+}
+
+fn metadata<T: DeserializeOwned>(tensors: &Tensors, key: &str) -> Result<T, BadArtifact> {
+    let text =
+        tensors.metadata(key).ok_or_else(|| BadArtifact::new(format!("it has no metadata `{key}`")))?;
+    ron::from_str(text).map_err(|error| BadArtifact::new(format!("metadata `{key}`: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use ablate_stage::ArtifactKind;
+
+    use super::*;
+    use crate::head::Norm;
+    use crate::weights::host;
+
+    fn encoder() -> Encoder {
+        let architecture = Architecture {
+            backbone: Backbone::SmallCnn { width: 4 },
+            channels: 1,
+            projector: Some(Mlp::new([8, 6], Norm::Hidden)),
+            predictor: None,
+            clusters: None,
+        };
+        let preprocess = Preprocess { mean: vec![0.25], std: vec![0.5] };
+        Encoder::new(architecture, preprocess, 3, &BurnDevice::flex())
+    }
+
+    #[test]
+    fn a_written_encoder_reads_back_and_computes_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("encoder");
+        let mut encoder = encoder();
+        let images = Tensor::<4>::ones([3, 28, 28, 1], &BurnDevice::flex());
+        encoder.features(images.clone(), Mode::Train);
+        encoder.write(&path).unwrap();
+        ArtifactKind::Encoder.check(&path).unwrap();
+        let mut read = Encoder::read(&path, &BurnDevice::flex()).unwrap();
+        assert_eq!(read.architecture(), encoder.architecture());
+        assert_eq!(read.preprocess(), encoder.preprocess());
+        let project = |encoder: &mut Encoder| {
+            let h = encoder.features(images.clone(), Mode::Evaluate);
+            host(encoder.project(h, Mode::Evaluate))
+        };
+        assert_eq!(project(&mut read), project(&mut encoder));
+        let tensors = Tensors::read(&path).unwrap();
+        assert_eq!(tensors.i64("backbone.bn1.num_batches_tracked").unwrap(), [1]);
+        assert_eq!(
+            tensors.metadata("architecture").unwrap(),
+            "(backbone:SmallCnn(width:4),channels:1,projector:Some((widths:[8,6],norm:Hidden)),predictor:None,clusters:None)"
+        );
+    }
+
+    #[test]
+    fn heads_come_and_go_and_the_backbone_stays() {
+        let encoder = encoder();
+        let backbone = |encoder: &Encoder| {
+            let tensors = encoder.weights.store("", Tensors::new());
+            tensors.f32("backbone.conv2.weight").unwrap().to_vec()
+        };
+        let before = backbone(&encoder);
+        let mut clustering = encoder.with_cluster_head(5, 1);
+        assert_eq!(backbone(&clustering), before);
+        let names: Vec<_> = clustering.weights.parameters().map(|(name, _)| name.to_owned()).collect();
+        assert!(names.iter().all(|name| name.starts_with("backbone.") || name.starts_with("cluster_head.")));
+        let h = clustering.features(Tensor::ones([2, 28, 28, 1], &BurnDevice::flex()), Mode::Evaluate);
+        assert_eq!(clustering.cluster(h, Mode::Evaluate).unwrap().dims(), [2, 5]);
+    }
+
+    #[test]
+    fn pixels_are_prepared_by_channel() {
+        let images = ImageSet {
+            name: String::new(),
+            classes: vec!["a".to_owned()],
+            height: 1,
+            width: 2,
+            channels: 1,
+            pixels: vec![0, 255, 51, 102],
+            labels: vec![0, 0],
+            split: vec![ablate_stage::Split::Train; 2],
+        };
+        let x = encoder().prepare(&images, &[1]);
+        assert_eq!(x.dims(), [1, 1, 2, 1]);
+        assert!(host(x).iter().zip([-0.1, 0.3]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
+    }
+}

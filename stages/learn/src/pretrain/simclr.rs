@@ -1,0 +1,39 @@
+//! SimCLR: Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations",
+//! ICML 2020.
+
+use ablate_stage::{BadArtifact, Tensors};
+use burn::prelude::*;
+
+use crate::head::{Mlp, Norm};
+use crate::losses::nt_xent;
+use crate::training::{Objective, Pass};
+use crate::weights::Mode;
+
+/// Algorithm 1: h = f(x̃), z = g(h), the loss NT-Xent. Both views go through the network as one batch, as in the authors'
+/// program, so batch norms see both.
+pub(super) struct SimClr {
+    /// τ.
+    pub temperature: f64,
+}
+
+/// g: one hidden layer, 128 dimensions out, batch norm on the hidden layer (the authors' program).
+pub(super) fn projector() -> Mlp {
+    Mlp::new([512, 128], Norm::Hidden)
+}
+
+impl Objective for SimClr {
+    fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>> {
+        let h = pass.encoder.features(Tensor::cat(pass.views.to_vec(), 0), Mode::Train);
+        let z = pass.encoder.project(h, Mode::Train);
+        let batch = z.dims()[0] / 2;
+        Some(nt_xent(z.clone().slice([0..batch]), z.slice([batch..2 * batch]), self.temperature))
+    }
+
+    fn store(&self, _prefix: &str, tensors: Tensors) -> Tensors {
+        tensors
+    }
+
+    fn load(&mut self, _prefix: &str, _tensors: &Tensors) -> Result<(), BadArtifact> {
+        Ok(())
+    }
+}

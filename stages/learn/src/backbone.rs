@@ -194,9 +194,9 @@ impl Network {
         }
     }
 
-    /// Images `[B, H, W, C]` to features `[B, features]`: the mean of the last layer over the image.
+    /// Images `[B, C, H, W]` to features `[B, features]`: the mean of the last layer over the image.
     pub fn forward(&self, weights: &mut Weights, images: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let mut x = images;
+        let mut x = images.permute([0, 2, 3, 1]);
         for step in &self.steps {
             x = match step {
                 Step::Conv(pair) => pair.forward(weights, x, mode, Activation::Relu),
@@ -275,7 +275,7 @@ mod tests {
             (Backbone::ResNet34 { stem: Stem::ImageNet }, 33),
         ] {
             let (network, mut weights) = weights(backbone, 1);
-            let images = Tensor::<4>::ones([2, side, side, 1], &BurnDevice::flex());
+            let images = Tensor::<4>::ones([2, 1, side, side], &BurnDevice::flex());
             let features = network.forward(&mut weights, images, Mode::Observe);
             assert_eq!(features.dims(), [2, backbone.features()], "{backbone:?}");
             assert!(host(features).iter().all(|value| value.is_finite()));

@@ -110,14 +110,8 @@ impl Embed {
     fn encode(&self, job: &mut Job<'_>, images: &ImageSet) -> Result<(Vec<f32>, usize), StageError> {
         let device = device::open(job.device())?;
         let mut encoder = Encoder::from_job(job, "encoder", &device)?;
+        encoder.check_images(images, "encoder")?;
         let architecture = encoder.architecture();
-        if architecture.channels != images.channels {
-            let reason = format!(
-                "it was trained on images of {} channels, and these have {}",
-                architecture.channels, images.channels
-            );
-            return Err(StageError::input("encoder", reason));
-        }
         if self.layer == Layer::Projector && architecture.projector.is_none() {
             return Err(StageError::input("encoder", "it has no projector; use `layer: Backbone`"));
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ablate_data::{ChannelStats, ImageSet};
+use ablate_data::{BatchView, ChannelStats, ImageSet, eval_batch};
 use ablate_stage::{BadArtifact, Job, StageError, Tensors};
 use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
@@ -42,6 +42,12 @@ pub struct Preprocess {
 impl From<ChannelStats> for Preprocess {
     fn from(stats: ChannelStats) -> Self {
         Self { mean: stats.mean, std: stats.std }
+    }
+}
+
+impl Preprocess {
+    pub(crate) fn stats(&self) -> ChannelStats {
+        ChannelStats { mean: self.mean.clone(), std: self.std.clone() }
     }
 }
 
@@ -106,27 +112,21 @@ impl Encoder {
         &self.preprocess
     }
 
-    /// Images of a data set as the backbone takes them, `[B, H, W, C]`.
+    /// Images of a data set as the backbone takes them, `[B, C, H, W]`.
     ///
     /// # Panics
-    /// When there is no such row, or the images have other channels.
+    /// When there is no such row, or the images have other channels ([`check_images`](Self::check_images)).
     pub fn prepare(&self, images: &ImageSet, rows: &[u32]) -> Tensor<4> {
-        let channels = self.architecture.channels;
-        assert_eq!(images.channels, channels, "images have the channels the encoder is made for");
-        let Preprocess { mean, std } = &self.preprocess;
-        let pixels = rows.iter().flat_map(|&row| images.pixels_of(row as usize)).enumerate();
-        let values =
-            pixels.map(|(at, &value)| (f32::from(value) / 255.0 - mean[at % channels]) / std[at % channels]);
-        self.batch(values.collect(), images)
+        let shape = [rows.len(), images.channels, images.height, images.width];
+        self.upload(BatchView { shape, data: eval_batch(images, &self.preprocess.stats(), rows) })
     }
 
-    /// Prepared pixels, `[B, H, W, C]`, as a tensor.
-    pub(crate) fn batch(&self, values: Vec<f32>, images: &ImageSet) -> Tensor<4> {
-        let shape = [values.len() / images.image_len(), images.height, images.width, images.channels];
-        Tensor::from_data(burn::tensor::TensorData::new(values, shape), self.weights.device())
+    /// A batch of prepared images, as a tensor.
+    pub(crate) fn upload(&self, view: BatchView) -> Tensor<4> {
+        Tensor::from_data(burn::tensor::TensorData::new(view.data, view.shape), self.weights.device())
     }
 
-    /// Prepared images `[B, H, W, C]` to features `[B, features]`.
+    /// Prepared images `[B, C, H, W]` to features `[B, features]`.
     pub fn features(&mut self, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         self.layers.backbone.forward(&mut self.weights, images, mode)
     }
@@ -147,10 +147,26 @@ impl Encoder {
         }
     }
 
-    /// Features to the logits of clusters `[B, K]`, if it has a cluster head.
-    pub fn cluster(&self, features: Tensor<2>, mode: Mode) -> Option<Tensor<2>> {
-        let head = self.layers.cluster_head.as_ref()?;
-        Some(head.forward(&self.weights, features, mode))
+    /// Features to the logits of clusters, `[B, K]`.
+    ///
+    /// # Panics
+    /// When it has no cluster head; its [`architecture`](Self::architecture) tells.
+    pub fn cluster(&self, features: Tensor<2>, mode: Mode) -> Tensor<2> {
+        let head = self.layers.cluster_head.as_ref().expect("callers make sure of a cluster head");
+        head.forward(&self.weights, features, mode)
+    }
+
+    /// Whether it is made for such images.
+    ///
+    /// # Errors
+    /// About the input `port`, where it is not.
+    pub fn check_images(&self, images: &ImageSet, port: &str) -> Result<(), StageError> {
+        let channels = self.architecture.channels;
+        if channels == images.channels {
+            return Ok(());
+        }
+        let reason = format!("it takes images of {channels} channels, and these have {}", images.channels);
+        Err(StageError::input(port, reason))
     }
 
     /// The same backbone with a freshly drawn cluster head of `clusters` outputs, and without the other heads.
@@ -243,7 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("encoder");
         let mut encoder = encoder();
-        let images = Tensor::<4>::ones([3, 28, 28, 1], &BurnDevice::flex());
+        let images = Tensor::<4>::ones([3, 1, 28, 28], &BurnDevice::flex());
         encoder.features(images.clone(), Mode::Train);
         encoder.write(&path).unwrap();
         ArtifactKind::Encoder.check(&path).unwrap();
@@ -275,8 +291,8 @@ mod tests {
         assert_eq!(backbone(&clustering), before);
         let names: Vec<_> = clustering.weights.parameters().map(|(name, _)| name.to_owned()).collect();
         assert!(names.iter().all(|name| name.starts_with("backbone.") || name.starts_with("cluster_head.")));
-        let h = clustering.features(Tensor::ones([2, 28, 28, 1], &BurnDevice::flex()), Mode::Evaluate);
-        assert_eq!(clustering.cluster(h, Mode::Evaluate).unwrap().dims(), [2, 5]);
+        let h = clustering.features(Tensor::ones([2, 1, 28, 28], &BurnDevice::flex()), Mode::Evaluate);
+        assert_eq!(clustering.cluster(h, Mode::Evaluate).dims(), [2, 5]);
     }
 
     #[test]
@@ -292,7 +308,7 @@ mod tests {
             split: vec![ablate_stage::Split::Train; 2],
         };
         let x = encoder().prepare(&images, &[1]);
-        assert_eq!(x.dims(), [1, 1, 2, 1]);
+        assert_eq!(x.dims(), [1, 1, 1, 2]);
         assert!(host(x).iter().zip([-0.1, 0.3]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
     }
 }

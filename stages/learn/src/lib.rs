@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod optimiser;
 pub mod pretrain;
 pub mod schedule;
+pub mod self_label;
 pub mod training;
 pub mod weights;
 
@@ -34,6 +35,7 @@ pub fn register(registry: Registry) -> Registry {
         .with_accelerators(device::accelerators)
         .with::<pretrain::Pretrain>()
         .with::<embed::Embed>()
+        .with::<self_label::SelfLabel>()
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
         .with::<cluster_eval::ClusterEval>()

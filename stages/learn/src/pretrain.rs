@@ -6,8 +6,10 @@
 mod nnclr;
 mod simclr;
 
+use std::sync::Arc;
+
 use ablate_data::{ImageSet, Views};
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Split, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +186,7 @@ impl Stage for Pretrain {
         errors.extend(self.backbone.validate("backbone"));
         errors.extend(self.optimiser.validate("optimiser"));
         errors.extend(self.schedule.validate("schedule", self.epochs));
+        errors.extend(self.views.validate("views"));
         if self.batch < 2 {
             errors.push(FieldError::new("batch", format!("must be at least 2, is {}", self.batch)));
         }
@@ -196,18 +199,8 @@ impl Stage for Pretrain {
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let device = device::open(job.device())?;
-        let images = ImageSet::from_job(job, "images")?;
+        let images = Arc::new(ImageSet::from_job(job, "images")?);
         let preprocess = images.channel_stats().into();
-        let rows: Vec<u32> = (0..)
-            .zip(&images.split)
-            .filter(|(_, split)| **split != Split::Test)
-            .map(|(row, _)| row)
-            .collect();
-        let seen = images.select(&rows);
-        if seen.len() < 2 {
-            let reason = "it has fewer than two images outside the test split, nothing to train on";
-            return Err(StageError::input("images", reason));
-        }
         let (projector, predictor) = self.method.heads();
         let architecture = Architecture {
             backbone: self.backbone,
@@ -224,9 +217,9 @@ impl Stage for Pretrain {
             batch: self.batch,
             optimiser: self.optimiser,
             schedule: self.schedule,
-            views: &self.views,
+            views: self.views.augmentations(2),
         };
-        let curve = training.run(job, &mut encoder, &mut terms, &seen)?;
+        let curve = training.run(job, &mut encoder, &mut terms, &images)?;
         encoder.write(job.output("encoder"))?;
         write_curve(&curve, job.output("curve"))
     }

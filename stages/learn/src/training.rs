@@ -5,14 +5,15 @@
 //! and a killed and resumed run gives the bits of an unbroken one.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
-use ablate_data::{Columns, ImageSet, Loader, Views};
-use ablate_stage::{BadArtifact, Job, StageError, TensorData, Tensors};
+use ablate_data::{Augmentation, Columns, ImageSet, Loader, Loading};
+use ablate_stage::{BadArtifact, Job, Split, StageError, TensorData, Tensors};
 use burn::prelude::*;
 
 use crate::checkpoint::Checkpoints;
-use crate::encoder::{Encoder, Preprocess};
+use crate::encoder::Encoder;
 use crate::optimiser::{Optimiser, OptimiserState};
 use crate::schedule::{Position, Schedule};
 use crate::weights::host;
@@ -21,6 +22,9 @@ use crate::weights::host;
 pub trait Objective {
     /// The loss of one step, one element; `None` where the step has nothing to learn from.
     fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>>;
+
+    /// Called after the parameters have moved.
+    fn after_step(&mut self, _encoder: &mut Encoder) {}
 
     /// Puts what it remembers between steps into `tensors`, under `prefix`.
     #[must_use]
@@ -43,7 +47,7 @@ pub struct Term {
     pub epochs: Range<usize>,
 }
 
-/// One step: the encoder, and the views of a batch, `[B, H, W, C]` each, prepared for it.
+/// One step: the encoder, and the views of a batch, `[B, C, H, W]` each, prepared for it.
 pub struct Pass<'a> {
     /// The encoder.
     pub encoder: &'a mut Encoder,
@@ -52,8 +56,8 @@ pub struct Pass<'a> {
 }
 
 /// How to train.
-#[derive(Clone, Copy, Debug)]
-pub struct Training<'a> {
+#[derive(Clone, Debug)]
+pub struct Training {
     /// Epochs.
     pub epochs: usize,
     /// Images a step.
@@ -63,7 +67,7 @@ pub struct Training<'a> {
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// How each view of an image is drawn.
-    pub views: &'a Views,
+    pub views: Vec<Augmentation>,
 }
 
 /// What a step came to.
@@ -77,6 +81,15 @@ pub struct Point {
     pub loss: f32,
     /// The learning rate.
     pub lr: f64,
+}
+
+/// The rows training may see: those of the train and unlabelled splits.
+pub fn seen_rows(images: &ImageSet) -> Vec<u32> {
+    let rows = (0..).zip(&images.split).filter(|(_, split)| match split {
+        Split::Train | Split::Unlabelled => true,
+        Split::Test => false,
+    });
+    rows.map(|(row, _)| row).collect()
 }
 
 /// Everything that changes while training.
@@ -109,61 +122,57 @@ impl State<'_> {
     }
 }
 
-impl Training<'_> {
-    /// Trains `encoder` on all of `images`, and returns the learning curve. Checkpoints in the job's scratch folder, and
-    /// goes on from the newest one there.
+impl Training {
+    /// Trains `encoder` on the images [`seen_rows`] allows, and returns the learning curve. Checkpoints in the job's scratch
+    /// folder, and goes on from the newest one there. A batch is made smaller where there are fewer images, and a last,
+    /// partial batch of an epoch is left out.
     ///
     /// # Errors
     /// [`StageError::Diverged`] where the loss is no longer finite, [`StageError::Stopped`] where the job was asked to
-    /// stop, and where a checkpoint cannot be written.
+    /// stop; where there are fewer than two images, or the views do not fit them; where a checkpoint cannot be written.
     pub fn run(
         &self,
         job: &mut Job<'_>,
         encoder: &mut Encoder,
         terms: &mut [Term],
-        images: &ImageSet,
+        images: &Arc<ImageSet>,
     ) -> Result<Vec<Point>, StageError> {
-        let batch = self.batch.min(images.len());
-        let steps = images.len() / batch;
+        let loader = self.loader(images, encoder, job.seed())?;
+        let steps = loader.steps();
         let total = self.epochs * steps;
         let mut checkpoints = Checkpoints::open(job.scratch());
         let mut state =
             State { encoder, optimiser: OptimiserState::new(self.optimiser), terms, losses: Vec::new() };
         let resumed = checkpoints.newest(|tensors| state.load(self.optimiser, tensors))?;
+        let first = state.losses.len();
         if resumed.is_some() {
-            let done = state.losses.len();
-            job.resumed(format!("epoch {} of {}, step {}", done / steps + 1, self.epochs, done % steps + 1));
+            job.resumed(format!(
+                "epoch {} of {}, step {}",
+                first / steps + 1,
+                self.epochs,
+                first % steps + 1
+            ));
         }
-        let Preprocess { mean, std } = state.encoder.preprocess().clone();
-        let loader = Loader::new(images, self.views, batch, job.seed(), mean, std);
-        let started = (Instant::now(), state.losses.len());
-        while state.losses.len() < total {
-            let epoch = state.losses.len() / steps;
-            let first = state.losses.len() % steps;
-            for (step, drawn) in (first..steps).zip(loader.epoch(epoch as u32, first)) {
-                let views: Vec<_> =
-                    drawn.views.into_iter().map(|view| state.encoder.batch(view, images)).collect();
-                if job.stop_requested() {
-                    checkpoints.save(state.losses.len() as u64, &state.store())?;
-                    return Err(StageError::Stopped);
-                }
-                let lr = self.lr(epoch, step, steps);
-                let loss = step_once(&mut state, &views, epoch, lr);
-                if !loss.is_finite() {
-                    return Err(StageError::Diverged { loss: f64::from(loss), epoch, step });
-                }
-                state.losses.push(loss);
-                let done = state.losses.len();
-                let rate = ((done - started.1) * batch) as f64 / started.0.elapsed().as_secs_f64();
-                job.progress(
-                    done as u64,
-                    total as u64,
-                    "step",
-                    format!("epoch {} of {}, loss {loss:.4}, {rate:.0} images/s", epoch + 1, self.epochs),
-                );
-                if done < total && (step + 1 == steps || checkpoints.due()) {
-                    checkpoints.save(done as u64, &state.store())?;
-                }
+        let started = Instant::now();
+        let from = ablate_data::Position { epoch: (first / steps) as u32, step: first % steps };
+        for drawn in loader.batches(from, self.epochs as u32, job.threads()) {
+            if job.stop_requested() {
+                checkpoints.save(state.losses.len() as u64, &state.store())?;
+                return Err(StageError::Stopped);
+            }
+            let (epoch, step) = (drawn.position.epoch as usize, drawn.position.step);
+            let views: Vec<_> = drawn.views.into_iter().map(|view| state.encoder.upload(view)).collect();
+            let loss = step_once(&mut state, &views, epoch, self.lr(epoch, step, steps));
+            if !loss.is_finite() {
+                return Err(StageError::Diverged { loss: f64::from(loss), epoch, step });
+            }
+            state.losses.push(loss);
+            let done = state.losses.len();
+            let rate = ((done - first) * drawn.rows.len()) as f64 / started.elapsed().as_secs_f64();
+            let note = format!("epoch {} of {}, loss {loss:.4}, {rate:.0} images/s", epoch + 1, self.epochs);
+            job.progress(done as u64, total as u64, "step", note);
+            if done < total && (step + 1 == steps || checkpoints.due()) {
+                checkpoints.save(done as u64, &state.store())?;
             }
         }
         let point = |(at, &loss): (usize, &f32)| {
@@ -173,21 +182,44 @@ impl Training<'_> {
         Ok(state.losses.iter().enumerate().map(point).collect())
     }
 
+    fn loader(&self, images: &Arc<ImageSet>, encoder: &Encoder, seed: u64) -> Result<Loader, StageError> {
+        let rows = seen_rows(images);
+        if rows.len() < 2 {
+            let reason = "it has fewer than two images outside the test split: nothing to train on";
+            return Err(StageError::input("images", reason));
+        }
+        let loading = Loading {
+            set: Arc::clone(images),
+            batch: self.batch.min(rows.len()),
+            rows,
+            drop_last: true,
+            shuffle: true,
+            views: self.views.clone(),
+            stats: encoder.preprocess().stats(),
+            seed,
+        };
+        Loader::new(loading).map_err(|error| StageError::input("images", error))
+    }
+
     fn lr(&self, epoch: usize, step: usize, steps: usize) -> f64 {
         let at = Position { epoch, step, epochs: self.epochs, steps };
         self.schedule.lr(self.optimiser.lr(), at)
     }
 }
 
+/// Takes a step, and returns its loss. Nothing moves where the loss is not finite.
 fn step_once(state: &mut State<'_>, views: &[Tensor<4>], epoch: usize, lr: f64) -> f32 {
     let mut pass = Pass { encoder: state.encoder, views };
-    let active = state.terms.iter_mut().filter(|term| term.epochs.contains(&epoch));
-    let losses = active.filter_map(|term| Some(term.objective.loss(&mut pass)?.mul_scalar(term.weight)));
+    let active = || |term: &&mut Term| term.epochs.contains(&epoch);
+    let losses = state.terms.iter_mut().filter(active());
+    let losses = losses.filter_map(|term| Some(term.objective.loss(&mut pass)?.mul_scalar(term.weight)));
     let Some(loss) = losses.reduce(|a, b| a + b) else { return 0.0 };
     let value = host(loss.clone().without_autodiff())[0];
     if value.is_finite() {
-        let gradients = loss.backward();
-        state.optimiser.step(&mut state.encoder.weights, gradients, lr);
+        state.optimiser.step(&mut state.encoder.weights, loss.backward(), lr);
+        for term in state.terms.iter_mut().filter(active()) {
+            term.objective.after_step(state.encoder);
+        }
     }
     value
 }

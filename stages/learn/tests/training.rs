@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ablate_data::{ImageSet, Source, first_of_each_class};
-use ablate_learn::artifacts::Embeddings;
+use ablate_learn::artifacts::{Assignment, Embeddings};
 use ablate_learn::embed::Embed;
 use ablate_learn::pretrain::Pretrain;
+use ablate_learn::self_label::SelfLabel;
 use ablate_stage::cache::Digest;
-use ablate_stage::{Device, Job, JobFiles, Report, Split, Stage, StageError, StopFlag};
+use ablate_stage::{Device, Job, JobFiles, Report, Split, Stage, StageError, StopFlag, Tensors};
 use tempfile::TempDir;
 
 /// A folder with some images in it, where stages are run.
@@ -38,7 +39,7 @@ impl Lab {
     }
 
     /// Runs a stage in `threads` threads, stopping it at `stop_at` reports of progress. Artifacts are files named as ports;
-    /// those it writes go to the folder `out`.
+    /// those it writes go to the folder `out`, and those it reads are in the lab's own.
     fn run(
         &self,
         stage: &impl Stage,
@@ -50,10 +51,8 @@ impl Lab {
         for folder in [out, &format!("{out}/scratch")] {
             std::fs::create_dir_all(self.path(folder)).unwrap();
         }
-        let inputs = stage.inputs().into_iter().map(|port| {
-            let here = self.path(out).join(&port.name);
-            (port.name.clone(), if here.exists() { here } else { self.path(&port.name) })
-        });
+        let inputs = stage.inputs().into_iter().map(|port| (port.name.clone(), self.path(&port.name)));
+        let inputs = inputs.filter(|(_, path)| path.exists());
         let outputs =
             stage.outputs().into_iter().map(|port| (port.name.clone(), self.path(out).join(&port.name)));
         let files = JobFiles {
@@ -84,6 +83,11 @@ impl Lab {
             }
         }
         (result, told)
+    }
+
+    /// Makes an artifact of `out` an input of later stages.
+    fn keep(&self, out: &str, port: &str) {
+        std::fs::copy(self.path(out).join(port), self.path(port)).unwrap();
     }
 
     fn digests(&self, stage: &impl Stage, out: &str) -> Vec<Digest> {
@@ -171,6 +175,7 @@ fn embeddings_are_of_every_image_and_pixels_need_no_encoder() {
     lab.run(&stage::<Pretrain>("(method: Untrained, backbone: SmallCnn(width: 4))"), "out", 1, None)
         .0
         .unwrap();
+    lab.keep("out", "encoder");
     for (text, dim) in [("()", 16), ("(batch: 7)", 16), ("(layer: Pixels, normalise: true)", 784)] {
         let embed: Embed = stage(text);
         assert_eq!(embed.inputs().len(), if dim == 784 { 1 } else { 2 });
@@ -187,4 +192,91 @@ fn embeddings_are_of_every_image_and_pixels_need_no_encoder() {
         result.unwrap_err().to_string(),
         "input `encoder`: it has no projector; use `layer: Backbone`"
     );
+}
+
+const SELF_LABEL: &str = "(threshold: 0.3, epochs: 3, batch: 64, optimiser: Adam(lr: 0.001), ema: Some(0.5))";
+
+/// A lab with an untrained encoder, and its classes as the clusters to begin with.
+fn self_labelling_lab() -> (Lab, ImageSet) {
+    let lab = Lab::new(200, 40);
+    let images = ImageSet::read(&lab.path("images")).unwrap();
+    let untrained: Pretrain = stage("(method: Untrained, backbone: SmallCnn(width: 8))");
+    lab.run(&untrained, "untrained", 1, None).0.unwrap();
+    lab.keep("untrained", "encoder");
+    let clusters = Assignment {
+        cluster: images.labels.clone(),
+        num_clusters: 10,
+        probabilities: None,
+        labels: None,
+        split: images.split.iter().map(|&split| split as u8).collect(),
+    };
+    clusters.write(&lab.path("assignment")).unwrap();
+    (lab, images)
+}
+
+fn agreement(found: &Assignment, images: &ImageSet, split: Split) -> f64 {
+    let rows = images.rows(split);
+    let same = rows.iter().filter(|&&row| found.cluster[row as usize] == images.labels[row as usize]).count();
+    same as f64 / rows.len() as f64
+}
+
+#[test]
+fn self_labelling_begins_with_the_given_clusters_and_assigns_every_image() {
+    let (lab, images) = self_labelling_lab();
+    lab.run(&stage::<SelfLabel>(SELF_LABEL), "out", 2, None).0.unwrap();
+    let found = Assignment::read(&lab.path("out/assignment")).unwrap();
+    let (train, test) = (agreement(&found, &images, Split::Train), agreement(&found, &images, Split::Test));
+    assert!(train > 0.6 && test > 0.4, "agreement with the initial clusters: train {train}, test {test}");
+    for (row, &cluster) in found.probabilities.as_ref().unwrap().chunks_exact(10).zip(&found.cluster) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!(row.iter().all(|&p| p <= row[cluster as usize]));
+    }
+    // Its encoder has a cluster head, and is taken up where it stands.
+    lab.keep("out", "encoder");
+    std::fs::remove_file(lab.path("assignment")).unwrap();
+    lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "again", 2, None).0.unwrap();
+    assert_eq!(Assignment::read(&lab.path("again/assignment")).unwrap().cluster, found.cluster);
+}
+
+#[test]
+fn self_labelling_without_confidence_changes_no_parameter() {
+    let (lab, _) = self_labelling_lab();
+    lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "fitted", 1, None).0.unwrap();
+    let unsure: SelfLabel = stage("(threshold: 0.9999999, epochs: 1, batch: 100)");
+    let (result, told) = lab.run(&unsure, "out", 1, None);
+    result.unwrap();
+    assert_eq!(told.progress.len(), 2);
+    let encoders = ["fitted", "out"].map(|out| Tensors::read(&lab.path(out).join("encoder")).unwrap());
+    for name in ["backbone.conv1.weight", "cluster_head.weight", "cluster_head.bias"] {
+        assert_eq!(encoders[0].get(name).unwrap(), encoders[1].get(name).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn self_labelling_without_a_cluster_head_asks_for_clusters() {
+    let (lab, _) = self_labelling_lab();
+    std::fs::remove_file(lab.path("assignment")).unwrap();
+    let (result, _) = lab.run(&stage::<SelfLabel>(SELF_LABEL), "out", 1, None);
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "input `encoder`: it has no cluster head; wire the clusters to begin with to `assignment`"
+    );
+}
+
+#[test]
+fn self_labelling_stopped_and_resumed_gives_the_bits_of_an_unbroken_run() {
+    let (lab, _) = self_labelling_lab();
+    let self_label: SelfLabel = stage(SELF_LABEL);
+    lab.run(&self_label, "unbroken", 2, None).0.unwrap();
+    for stop_at in [1, 3, 5] {
+        let (result, _) = lab.run(&self_label, "broken", 2, Some(stop_at));
+        assert!(matches!(result, Err(StageError::Stopped)));
+        lab.run(&self_label, "broken", 1, None).0.unwrap();
+        assert_eq!(
+            lab.digests(&self_label, "broken"),
+            lab.digests(&self_label, "unbroken"),
+            "stopped at {stop_at}"
+        );
+        std::fs::remove_dir_all(lab.path("broken")).unwrap();
+    }
 }

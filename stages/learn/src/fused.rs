@@ -154,8 +154,8 @@ fn forward(
         &kernel::Norm {
             mean: &mean,
             variance: &variance,
-            scale: elements(&scale),
-            shift: elements(&shift),
+            scale: elements(scale),
+            shift: elements(shift),
             epsilon,
         },
         relu,

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ablate_data::{Augmentation, Columns, ImageSet, Loader, Loading};
+use ablate_data::{Augmentation, Column, Columns, ImageSet, Loader, Loading};
 use ablate_stage::{BadArtifact, Job, Split, StageError, TensorData, Tensors};
 use burn::prelude::*;
 
@@ -230,9 +230,9 @@ fn step_once(state: &mut State<'_>, views: &[Tensor<4>], epoch: usize, lr: f64) 
 /// Where the file cannot be written.
 pub fn write_curve(points: &[Point], path: &std::path::Path) -> Result<(), StageError> {
     Columns::new()
-        .with_i64("epoch", points.iter().map(|point| point.epoch as i64).collect())
-        .with_i64("step", points.iter().map(|point| point.step as i64).collect())
-        .with_f32("loss", points.iter().map(|point| point.loss).collect())
-        .with_f64("lr", points.iter().map(|point| point.lr).collect())
+        .with("epoch", Column::I64(points.iter().map(|point| point.epoch as i64).collect()))
+        .with("step", Column::I64(points.iter().map(|point| point.step as i64).collect()))
+        .with("loss", Column::F64(points.iter().map(|point| f64::from(point.loss)).collect()))
+        .with("lr", Column::F64(points.iter().map(|point| point.lr).collect()))
         .write(path)
 }

@@ -196,13 +196,13 @@ fn embeddings_are_of_every_image_and_pixels_need_no_encoder() {
 
 const SELF_LABEL: &str = "(threshold: 0.3, epochs: 3, batch: 64, optimiser: Adam(lr: 0.001), ema: Some(0.5))";
 
-/// A lab with an untrained encoder, and its classes as the clusters to begin with.
+/// A lab with an encoder, and the classes as the clusters to begin with.
 fn self_labelling_lab() -> (Lab, ImageSet) {
     let lab = Lab::new(200, 40);
     let images = ImageSet::read(&lab.path("images")).unwrap();
-    let untrained: Pretrain = stage("(method: Untrained, backbone: SmallCnn(width: 8))");
-    lab.run(&untrained, "untrained", 1, None).0.unwrap();
-    lab.keep("untrained", "encoder");
+    let pretrain: Pretrain = stage(&SIMCLR.replace("epochs: 3", "epochs: 8"));
+    lab.run(&pretrain, "pretrained", 2, None).0.unwrap();
+    lab.keep("pretrained", "encoder");
     let clusters = Assignment {
         cluster: images.labels.clone(),
         num_clusters: 10,

@@ -71,7 +71,7 @@ impl Geometry {
     }
 
     /// `[O, C, k, k]` to `[O, k, k, C]`, the order of windows.
-    fn to_window_order(self, weight: &[f32]) -> Vec<f32> {
+    fn window_ordered(self, weight: &[f32]) -> Vec<f32> {
         let (k2, c) = (self.kernel * self.kernel, self.input);
         let mut ordered = vec![0.0; weight.len()];
         for (from, to) in weight.chunks_exact(k2 * c).zip(ordered.chunks_exact_mut(k2 * c)) {
@@ -84,8 +84,8 @@ impl Geometry {
         ordered
     }
 
-    /// The inverse of [`to_window_order`](Self::to_window_order).
-    fn from_window_order(self, ordered: &[f32]) -> Vec<f32> {
+    /// The inverse of [`window_ordered`](Self::window_ordered).
+    fn unordered(self, ordered: &[f32]) -> Vec<f32> {
         let (k2, c) = (self.kernel * self.kernel, self.input);
         let mut weight = vec![0.0; ordered.len()];
         for (from, to) in ordered.chunks_exact(k2 * c).zip(weight.chunks_exact_mut(k2 * c)) {
@@ -136,7 +136,7 @@ fn matrix_mut(values: &mut [f32], rows: usize) -> ArrayViewMut2<'_, f32> {
 
 /// The convolution of `x` with `weight`, without bias.
 pub(super) fn convolve(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
-    let weight = geometry.to_window_order(weight);
+    let weight = geometry.window_ordered(weight);
     let weight = matrix(&weight, geometry.output);
     let mut y = vec![0.0; geometry.output_shape().iter().product()];
     let (line, window) = (geometry.line(), geometry.window());
@@ -165,7 +165,7 @@ pub(super) fn convolve_backward(
     dy: &[f32],
     need_input: bool,
 ) -> (Option<Vec<f32>>, Vec<f32>) {
-    let weight = geometry.to_window_order(weight);
+    let weight = geometry.window_ordered(weight);
     let weight = matrix(&weight, geometry.output);
     let images_per_part = geometry.batch.div_ceil(PARTS).max(1);
     let image = geometry.height * geometry.width * geometry.input;
@@ -192,7 +192,7 @@ pub(super) fn convolve_backward(
             }
         }
     });
-    (need_input.then_some(dx), geometry.from_window_order(&dw))
+    (need_input.then_some(dx), geometry.unordered(&dw))
 }
 
 /// The gradient of the weight, in window order, from some images; and that of these images into `dx` unless it is empty.

@@ -26,7 +26,8 @@ impl Objective for SimClr {
         let h = pass.encoder.features(Tensor::cat(pass.views.to_vec(), 0), Mode::Train);
         let z = pass.encoder.project(h, Mode::Train);
         let batch = z.dims()[0] / 2;
-        Some(nt_xent(z.clone().slice([0..batch]), z.slice([batch..2 * batch]), self.temperature))
+        let (z, z_prime) = (z.clone().narrow(0, 0, batch), z.narrow(0, batch, batch));
+        Some(nt_xent(z, z_prime, self.temperature))
     }
 
     fn store(&self, _prefix: &str, tensors: Tensors) -> Tensors {

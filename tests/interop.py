@@ -42,6 +42,9 @@ def check_open_formats():
     trials = pq.read_table(folder / "trials.parquet").to_pydict()
     assert set(trials["state"]) == {"done"} and all(0 <= a <= 1 for a in trials["probe.accuracy"])
 
+    predictions = pq.read_table(folder / "predictions.parquet").to_pydict()
+    assert set(predictions["label"]) <= set(range(10)) and len(predictions["prediction"]) == 100
+
     metrics = json.loads((folder / "metrics.json").read_text())
     assert 0 <= metrics["accuracy"] <= 1
     print("open formats: ok")
@@ -60,6 +63,8 @@ def check_torch(images, features):
 
     network = torchvision.models.resnet18(weights=None)
     network.fc = torch.nn.Identity()
+    if images["images"].shape[3] == 1:
+        network.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     network.load_state_dict(backbone, strict=True)
     network.eval()
 

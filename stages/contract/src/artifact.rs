@@ -20,7 +20,7 @@ pub enum ArtifactKind {
     /// safetensors: `images` u8 \[N, H, W, C\], `labels` i64 \[N\], `split` u8 \[N\]; metadata `name`, `classes` (JSON list).
     Images,
     /// safetensors: weights under PyTorch names (`backbone.`, `projector.`, `predictor.`, `cluster_head.` prefixes);
-    /// metadata `architecture` (RON), `preprocess` (RON).
+    /// metadata `architecture` and `preprocess` (JSON).
     Encoder,
     /// safetensors: `embeddings` f32 \[N, D\], `labels` i64 \[N\], `split` u8 \[N\].
     Embeddings,

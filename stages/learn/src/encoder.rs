@@ -13,7 +13,7 @@ use crate::head::{Mlp, MlpNetwork};
 use crate::layers::Linear;
 use crate::weights::{Mode, Weights};
 
-/// What an encoder is made of. Kept as RON in the artifact's metadata.
+/// What an encoder is made of. Kept as JSON in the artifact's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
@@ -29,7 +29,7 @@ pub struct Architecture {
     pub clusters: Option<usize>,
 }
 
-/// How pixels are prepared: x ← (x/255 − mean) / std, per channel. Kept as RON in the artifact's metadata.
+/// How pixels are prepared: x ← (x/255 − mean) / std, per channel. Kept as JSON in the artifact's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
@@ -218,20 +218,20 @@ impl Encoder {
     pub fn write(&self, path: &Path) -> Result<(), StageError> {
         self.weights
             .store("", Tensors::new())
-            .with_metadata("architecture", ron_line(&self.architecture))
-            .with_metadata("preprocess", ron_line(&self.preprocess))
+            .with_metadata("architecture", json(&self.architecture))
+            .with_metadata("preprocess", json(&self.preprocess))
             .write(path)
     }
 }
 
-fn ron_line(value: &impl Serialize) -> String {
-    ron::to_string(value).expect("plain data")
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
 }
 
 fn metadata<T: DeserializeOwned>(tensors: &Tensors, key: &str) -> Result<T, BadArtifact> {
     let text =
         tensors.metadata(key).ok_or_else(|| BadArtifact::new(format!("it has no metadata `{key}`")))?;
-    ron::from_str(text).map_err(|error| BadArtifact::new(format!("metadata `{key}`: {error}")))
+    serde_json::from_str(text).map_err(|error| BadArtifact::new(format!("metadata `{key}`: {error}")))
 }
 
 #[cfg(test)]
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(tensors.i64("backbone.bn1.num_batches_tracked").unwrap(), [1]);
         assert_eq!(
             tensors.metadata("architecture").unwrap(),
-            "(backbone:SmallCnn(width:4),channels:1,projector:Some((widths:[8,6],norm:Hidden)),predictor:None,clusters:None)"
+            r#"{"backbone":{"SmallCnn":{"width":4}},"channels":1,"projector":{"widths":[8,6],"norm":"Hidden"},"predictor":null,"clusters":null}"#
         );
     }
 

@@ -160,7 +160,7 @@ impl Weights {
         self.parameters.iter_mut().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
-    /// Drops what is not below `prefix`, as `backbone.`.
+    /// Keeps the parameters and batch norms whose name `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.parameters.retain(|name, _| keep(name));
         self.running.retain(|name, _| keep(name));

@@ -5,6 +5,7 @@
 pub mod artifacts;
 pub mod backbone;
 pub mod checkpoint;
+pub mod cluster;
 pub mod cluster_eval;
 pub mod device;
 pub mod ema;
@@ -17,6 +18,7 @@ pub mod knn;
 pub mod knn_eval;
 pub mod knn_graph;
 pub mod layers;
+pub mod linear_eval;
 pub mod losses;
 pub mod metrics;
 pub mod optimiser;
@@ -38,5 +40,7 @@ pub fn register(registry: Registry) -> Registry {
         .with::<self_label::SelfLabel>()
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
+        .with::<cluster::Cluster>()
+        .with::<linear_eval::LinearEval>()
         .with::<cluster_eval::ClusterEval>()
 }

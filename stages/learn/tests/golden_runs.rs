@@ -1,0 +1,46 @@
+//! The guard of `REVISION`: a tiny run of each stage kind must give the bytes recorded here.
+//!
+//! A digest that moves means that the same fields now give other results, so cached ones would lie: raise the kind's
+//! `REVISION`, and record the new digests beside it. Digests hold for processors with AVX2 and FMA; others round products
+//! differently, and there the test has nothing to say.
+
+mod bench;
+
+use ablate_learn::cluster::Cluster;
+use ablate_learn::cluster_eval::ClusterEval;
+use ablate_learn::knn_eval::KnnEval;
+use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph};
+use ablate_learn::linear_eval::LinearEval;
+use ablate_stage::Stage;
+use bench::{Bench, write_embeddings};
+
+/// Runs a stage and compares kind, revision and output digests.
+fn check<S: Stage + Sync>(bench: &Bench, stage: &S, inputs: &[(&str, &str)], expected: &str) {
+    bench.run(stage, inputs, 2).unwrap();
+    let digests = bench.digests(stage).into_iter().map(|(port, digest)| format!(" {port} {digest}"));
+    let found = format!("{} {}{}", S::KIND, S::REVISION, digests.collect::<String>());
+    assert_eq!(
+        found,
+        expected,
+        "the results of {} changed: raise its REVISION and record this line",
+        S::KIND
+    );
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_same_fields_give_the_same_bytes() {
+    if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+        return;
+    }
+    let bench = Bench::new();
+    write_embeddings(&bench.path("embeddings"), 150, 8, 3);
+    let embeddings = ("embeddings", "embeddings");
+    let graph =
+        KnnGraph { weight: EdgeWeight::InverseDegree, direction: Direction::Symmetric, ..KnnGraph::new(4) };
+    check(&bench, &graph, &[embeddings], "");
+    check(&bench, &LinearEval { steps: 5, repeats: 2, ..LinearEval::default() }, &[embeddings], "");
+    check(&bench, &KnnEval::default(), &[embeddings], "");
+    check(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings], "");
+    check(&bench, &ClusterEval::default(), &[("assignment", "Cluster.assignment")], "");
+}

@@ -40,17 +40,18 @@ impl Embeddings {
         self.labels.iter().filter(|label| **label >= 0).collect::<BTreeSet<_>>().len()
     }
 
-    /// The rows of one split that have a label, and their labels.
+    /// The samples of one split that have a label.
     ///
     /// # Errors
     /// Where there is none, as an error of input `embeddings`.
-    pub fn labelled(&self, split: Split) -> Result<(Array2<f32>, Vec<i64>), StageError> {
-        let chosen: Vec<usize> =
+    pub fn labelled(&self, split: Split) -> Result<Labelled, StageError> {
+        let index: Vec<usize> =
             (0..self.len()).filter(|&i| self.split[i] == split as u8 && self.labels[i] >= 0).collect();
-        if chosen.is_empty() {
+        if index.is_empty() {
             return Err(StageError::input("embeddings", format!("no sample of split {split:?} has a label")));
         }
-        Ok((self.rows().select(Axis(0), &chosen), chosen.iter().map(|&i| self.labels[i]).collect()))
+        let labels = index.iter().map(|&i| self.labels[i]).collect();
+        Ok(Labelled { rows: self.rows().select(Axis(0), &index), labels, index })
     }
 
     /// All rows, `[N, D]`.
@@ -96,6 +97,17 @@ impl Embeddings {
             .with("split", &[n], TensorData::U8(self.split.clone()))
             .write(path)
     }
+}
+
+/// Some rows of a data set, each with a label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    /// `[n, D]`.
+    pub rows: Array2<f32>,
+    /// `[n]`, 0 or more.
+    pub labels: Vec<i64>,
+    /// `[n]`, the rows of the data set they are, ascending.
+    pub index: Vec<usize>,
 }
 
 /// A graph over the rows of a data set.

@@ -90,12 +90,12 @@ impl Stage for KnnEval {
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let embeddings = Embeddings::from_job(job, "embeddings")?;
-        let (bank, bank_labels) = embeddings.labelled(Split::Train)?;
-        let (queries, labels) = embeddings.labelled(Split::Test)?;
-        let neighbours = nearest(bank.view(), queries.view(), self.k, Similarity::Cosine)
+        let [bank, queries] = [embeddings.labelled(Split::Train)?, embeddings.labelled(Split::Test)?];
+        let neighbours = nearest(bank.rows.view(), queries.rows.view(), self.k, Similarity::Cosine)
             .map_err(|error| StageError::input("embeddings", error))?;
+        let predictions = vote(&neighbours, &bank.labels, self.temperature);
         let mut metrics = Metrics::default();
-        metrics.insert("accuracy", accuracy(&vote(&neighbours, &bank_labels, self.temperature), &labels));
+        metrics.insert("accuracy", accuracy(&predictions, &queries.labels));
         metrics.write(job.output("metrics"))
     }
 }

@@ -1,6 +1,9 @@
 //! The stage that asks what a linear classifier reads off embeddings.
 
+use std::path::Path;
+
 use ablate_data::random::Draws;
+use ablate_data::{Column, Columns};
 use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
@@ -8,7 +11,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::Embeddings;
+use crate::artifacts::{Embeddings, Labelled};
 use crate::metrics::{accuracy, mean_and_std};
 
 /// Rows a chunk of a product.
@@ -19,8 +22,10 @@ const PARTS: usize = 16;
 /// Trains a linear classifier on the training split's embeddings and reports its accuracy on the test split.
 ///
 /// The protocol of SSL-GraphNNCLR's evaluation: softmax regression, cross-entropy, Adam over the whole training split at
-/// once, repeated from new initial weights (Xavier uniform, bias 0). Input `embeddings`; output `metrics`: the means over
-/// the repeats `accuracy` and `train_accuracy`, and the population standard deviation `accuracy_std`.
+/// once, repeated from new initial weights (Xavier uniform, bias 0). Input `embeddings`. Outputs: `metrics`, the means over
+/// the repeats `accuracy` and `train_accuracy`, and the population standard deviation `accuracy_std`; `predictions`, a row
+/// a labelled sample of the train and test splits, by the first repeat: `index` (row of the data set), `split`, `label`,
+/// `prediction`, and its probability `confidence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinearEval {
@@ -69,6 +74,13 @@ impl Default for LinearEval {
             standardise: default_standardise(),
         }
     }
+}
+
+/// What a probe says of a sample.
+#[derive(Clone, Copy, Debug)]
+struct Prediction {
+    class: i64,
+    probability: f32,
 }
 
 /// `repeats` softmax regressions side by side, so that each product is one large one: class c of repeat r is column
@@ -139,8 +151,8 @@ impl Probes {
         sum.row_mut(dim).scaled_add(1.0, &error.sum_axis(Axis(0)));
     }
 
-    /// Each repeat's most probable class of each row and its probability, `[repeats][N]`; of equals, the lowest.
-    fn predict(&self, rows: ArrayView2<'_, f32>) -> Vec<Vec<(usize, f32)>> {
+    /// Each repeat's most probable class of each row, `[repeats][N]`; of equals, the lowest.
+    fn predict(&self, rows: ArrayView2<'_, f32>) -> Vec<Vec<Prediction>> {
         let repeats = self.weights.ncols() / self.classes;
         let chunks: Vec<ArrayView2<'_, f32>> = rows.axis_chunks_iter(Axis(0), CHUNK).collect();
         let chunks: Vec<Array2<f32>> = chunks.into_par_iter().map(|rows| self.logits(rows)).collect();
@@ -152,7 +164,8 @@ impl Probes {
                     softmax(probe);
                     let classes = probe.iter().copied().enumerate();
                     let best = classes.reduce(|best, next| if next.1 > best.1 { next } else { best });
-                    predictions.push(best.expect("at least one class"));
+                    let (class, probability) = best.expect("at least one class");
+                    predictions.push(Prediction { class: class as i64, probability });
                 }
             }
         }
@@ -260,7 +273,10 @@ impl Stage for LinearEval {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::required("metrics", ArtifactKind::Metrics)]
+        vec![
+            Port::required("metrics", ArtifactKind::Metrics),
+            Port::required("predictions", ArtifactKind::Predictions),
+        ]
     }
 
     fn validate(&self) -> Vec<FieldError> {
@@ -286,28 +302,50 @@ impl Stage for LinearEval {
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let embeddings = Embeddings::from_job(job, "embeddings")?;
-        let (mut train, train_labels) = embeddings.labelled(Split::Train)?;
-        let (mut test, test_labels) = embeddings.labelled(Split::Test)?;
+        let [mut train, mut test] = [embeddings.labelled(Split::Train)?, embeddings.labelled(Split::Test)?];
         if self.standardise {
-            standardise(&mut train, &mut test);
+            standardise(&mut train.rows, &mut test.rows);
         }
-        let largest = train_labels.iter().max().expect("at least one labelled sample");
+        let largest = train.labels.iter().max().expect("at least one labelled sample");
         let classes = usize::try_from(*largest).expect("labels are 0 or more") + 1;
-        let targets: Vec<usize> = train_labels.iter().map(|&label| label as usize).collect();
-        let probes = self.train(train.view(), &targets, classes, job)?;
-        let accuracies = |rows: &Array2<f32>, labels: &[i64]| -> Vec<f64> {
-            let of_probe = |predictions: Vec<(usize, f32)>| {
-                let classes: Vec<i64> = predictions.iter().map(|&(class, _)| class as i64).collect();
-                accuracy(&classes, labels)
-            };
-            probes.predict(rows.view()).into_iter().map(of_probe).collect()
+        let targets: Vec<usize> = train.labels.iter().map(|&label| label as usize).collect();
+        let probes = self.train(train.rows.view(), &targets, classes, job)?;
+        let [train_predictions, test_predictions] =
+            [&train, &test].map(|samples| probes.predict(samples.rows.view()));
+        let accuracies = |predictions: &[Vec<Prediction>], labels: &[i64]| -> Vec<f64> {
+            let classes = |repeat: &Vec<Prediction>| -> Vec<i64> { repeat.iter().map(|p| p.class).collect() };
+            predictions.iter().map(|repeat| accuracy(&classes(repeat), labels)).collect()
         };
-        let (test_mean, test_std) = mean_and_std(&accuracies(&test, &test_labels));
-        let (train_mean, _) = mean_and_std(&accuracies(&train, &train_labels));
+        let (test_mean, test_std) = mean_and_std(&accuracies(&test_predictions, &test.labels));
+        let (train_mean, _) = mean_and_std(&accuracies(&train_predictions, &train.labels));
         let mut metrics = Metrics::default();
         metrics.insert("accuracy", test_mean);
         metrics.insert("accuracy_std", test_std);
         metrics.insert("train_accuracy", train_mean);
-        metrics.write(job.output("metrics"))
+        metrics.write(job.output("metrics"))?;
+        let parts = [(&train, &train_predictions[0]), (&test, &test_predictions[0])];
+        write_predictions(&parts, &embeddings, job.output("predictions"))
     }
+}
+
+/// Writes the predictions for some samples each, in order of row.
+fn write_predictions(
+    parts: &[(&Labelled, &Vec<Prediction>)],
+    embeddings: &Embeddings,
+    path: &Path,
+) -> Result<(), StageError> {
+    let of_part = |(samples, predictions): &(&Labelled, &Vec<Prediction>)| -> Vec<(usize, Prediction)> {
+        samples.index.iter().copied().zip(predictions.iter().copied()).collect()
+    };
+    let mut rows: Vec<(usize, Prediction)> = parts.iter().flat_map(of_part).collect();
+    rows.sort_by_key(|&(index, _)| index);
+    let integers =
+        |value: &dyn Fn(&(usize, Prediction)) -> i64| Column::I64(rows.iter().map(value).collect());
+    Columns::new()
+        .with("index", integers(&|row| row.0 as i64))
+        .with("split", integers(&|row| i64::from(embeddings.split[row.0])))
+        .with("label", integers(&|row| embeddings.labels[row.0]))
+        .with("prediction", integers(&|row| row.1.class))
+        .with("confidence", Column::F64(rows.iter().map(|row| f64::from(row.1.probability)).collect()))
+        .write(path)
 }

@@ -39,7 +39,13 @@ fn the_same_fields_give_the_same_bytes() {
         line(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings]),
         line(&bench, &ClusterEval::default(), &[("assignment", "Cluster.assignment")]),
     ];
-    let recorded = ["KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96", "", "", "", ""];
+    let recorded = [
+        "KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96",
+        "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
+        "KnnEval 1 metrics e4bbbf2d60b0",
+        "Cluster 1 assignment 8b563c688ba7",
+        "ClusterEval 1 metrics 9e890d27570f",
+    ];
     assert_eq!(
         found, recorded,
         "raise the REVISION of the kinds whose results changed, and record their lines"

@@ -7,11 +7,14 @@ pub mod backbone;
 pub mod checkpoint;
 pub mod cluster;
 pub mod cluster_eval;
+pub mod cross_view;
 pub mod device;
 pub mod ema;
 pub mod embed;
 pub mod encoder;
 pub mod fused;
+pub mod gnn;
+pub mod gnn_refine;
 pub mod head;
 pub mod kmeans;
 pub mod knn;
@@ -22,7 +25,9 @@ pub mod linear_eval;
 pub mod losses;
 pub mod metrics;
 pub mod optimiser;
+pub mod partition;
 pub mod pretrain;
+pub mod propagate;
 pub mod schedule;
 pub mod self_label;
 pub mod training;
@@ -41,6 +46,7 @@ pub fn register(registry: Registry) -> Registry {
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
         .with::<cluster::Cluster>()
+        .with::<gnn_refine::GnnRefine>()
         .with::<linear_eval::LinearEval>()
         .with::<cluster_eval::ClusterEval>()
 }

@@ -8,6 +8,8 @@ mod bench;
 
 use ablate_learn::cluster::Cluster;
 use ablate_learn::cluster_eval::ClusterEval;
+use ablate_learn::gnn::Architecture;
+use ablate_learn::gnn_refine::GnnRefine;
 use ablate_learn::knn_eval::KnnEval;
 use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph};
 use ablate_learn::linear_eval::LinearEval;
@@ -32,8 +34,11 @@ fn the_same_fields_give_the_same_bytes() {
     let embeddings = ("embeddings", "embeddings");
     let graph =
         KnnGraph { weight: EdgeWeight::InverseDegree, direction: Direction::Symmetric, ..KnnGraph::new(4) };
+    let sage = Architecture::Sage { layers: 2 };
+    let refine = GnnRefine { arch: sage, hidden: 6, epochs: 3, parts: 2, ..GnnRefine::default() };
     let found = [
         line(&bench, &graph, &[embeddings]),
+        line(&bench, &refine, &[embeddings, ("graph", "KnnGraph.graph")]),
         line(&bench, &LinearEval { steps: 5, repeats: 2, ..LinearEval::default() }, &[embeddings]),
         line(&bench, &KnnEval::default(), &[embeddings]),
         line(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings]),
@@ -41,6 +46,7 @@ fn the_same_fields_give_the_same_bytes() {
     ];
     let recorded = [
         "KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96",
+        "",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
         "Cluster 1 assignment 8b563c688ba7",

@@ -1,15 +1,20 @@
-//! What every graph and evaluation stage promises when it is run: the same bits for any number of threads;
-//! figures that can be checked by hand; and errors that name the input.
+//! What every graph and evaluation stage promises when it is run: the same bits for any number of threads, and after a
+//! kill; figures that can be checked by hand; and errors that name the input.
 
 mod bench;
 
 use ablate_learn::cluster::Cluster;
 use ablate_learn::cluster_eval::ClusterEval;
+use ablate_learn::gnn_refine::{GnnRefine, SecondView};
 use ablate_learn::knn_eval::KnnEval;
 use ablate_learn::knn_graph::{EdgeWeight, KnnGraph};
 use ablate_learn::linear_eval::LinearEval;
 use ablate_stage::{Metrics, Stage, StageError};
 use bench::{Bench, write_embeddings};
+
+fn refine() -> GnnRefine {
+    GnnRefine { hidden: 16, epochs: 2, parts: 3, parts_per_step: 2, ..GnnRefine::default() }
+}
 
 fn probe() -> LinearEval {
     LinearEval { steps: 50, repeats: 3, lr: 0.1, ..LinearEval::default() }
@@ -40,6 +45,18 @@ fn threads_do_not_change_a_bit() {
     check(&bench, &Cluster::default(), &[embeddings]);
     check(&bench, &KnnEval::default(), &[embeddings]);
     check(&bench, &probe(), &[embeddings]);
+    check(&bench, &refine(), &[embeddings, ("graph", "KnnGraph.graph")]);
+}
+
+#[test]
+fn a_stopped_refinement_goes_on_to_the_same_bits() {
+    let inputs = [("embeddings", "embeddings"), ("graph", "KnnGraph.graph")];
+    let (unbroken, stopped) = (laid_out(300), laid_out(300));
+    unbroken.run(&refine(), &inputs, 2).unwrap();
+    let error = stopped.run_until(&refine(), &inputs, 2, 2).unwrap_err();
+    assert!(matches!(error, StageError::Stopped), "{error}");
+    stopped.run(&refine(), &inputs, 1).unwrap();
+    assert_eq!(stopped.digests(&refine()), unbroken.digests(&refine()));
 }
 
 #[test]
@@ -60,6 +77,21 @@ fn separable_classes_are_found_by_every_measure() {
 }
 
 #[test]
+fn two_graphs_are_refined_side_by_side() {
+    let bench = laid_out(120);
+    let stage = GnnRefine { second_view: SecondView::StudentGraph, concat_input: true, ..refine() };
+    let inputs = [
+        ("embeddings", "embeddings"),
+        ("graph", "KnnGraph.graph"),
+        ("embeddings_student", "embeddings"),
+        ("graph_student", "KnnGraph.graph"),
+    ];
+    bench.run(&stage, &inputs, 2).unwrap();
+    let refined = ablate_learn::artifacts::Embeddings::read(&bench.path("GnnRefine.embeddings")).unwrap();
+    assert_eq!((refined.len(), refined.dim), (120, 2 * (12 + 16)));
+}
+
+#[test]
 fn what_does_not_fit_is_said_of_the_input() {
     let bench = laid_out(60);
     let embeddings = [("embeddings", "embeddings")];
@@ -71,5 +103,10 @@ fn what_does_not_fit_is_said_of_the_input() {
     assert_eq!(
         message(bench.run(&Cluster { clusters: Some(61), ..Cluster::default() }, &embeddings, 1)),
         "input `embeddings`: 60 samples cannot make 61 clusters"
+    );
+    write_embeddings(&bench.path("more"), 61, 12, 4);
+    assert_eq!(
+        message(bench.run(&refine(), &[("embeddings", "more"), ("graph", "KnnGraph.graph")], 1)),
+        "input `graph`: a graph of 60 nodes does not fit the 61 rows of `embeddings`"
     );
 }

@@ -28,6 +28,18 @@ impl Bench {
         inputs: &[(&str, &str)],
         threads: usize,
     ) -> Result<(), StageError> {
+        let stopped_after = usize::MAX;
+        self.run_until(stage, inputs, threads, stopped_after)
+    }
+
+    /// As [`run`](Self::run), asked to stop after `reports` reports.
+    pub fn run_until<S: Stage + Sync>(
+        &self,
+        stage: &S,
+        inputs: &[(&str, &str)],
+        threads: usize,
+        reports: usize,
+    ) -> Result<(), StageError> {
         assert_eq!(stage.validate(), []);
         let scratch = self.path(&format!("{}.scratch", S::KIND));
         std::fs::create_dir_all(&scratch).unwrap();
@@ -44,7 +56,14 @@ impl Bench {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let stop = StopFlag::default();
-            stage.run(&mut Job::new(files, 7, Device::Cpu, threads, stop, &mut |_| ()))
+            let mut seen = 0;
+            let mut report = |_| {
+                seen += 1;
+                if seen >= reports {
+                    stop.raise();
+                }
+            };
+            stage.run(&mut Job::new(files, 7, Device::Cpu, threads, stop.clone(), &mut report))
         })?;
         for port in stage.outputs() {
             port.kind.check(&self.output::<S>(&port.name)).unwrap();

@@ -1,0 +1,452 @@
+//! The stage that refines embeddings over a graph, without labels.
+
+use ablate_data::random::{Key, permutation};
+use ablate_stage::{
+    ArtifactKind, BadArtifact, FieldError, Job, Port, Request, Stage, StageError, TensorData, Tensors,
+};
+use burn::prelude::*;
+use burn::tensor::Device as BurnDevice;
+use ndarray::Axis;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::{Embeddings, Graph};
+use crate::checkpoint::Checkpoints;
+use crate::cross_view::{CrossView, GraphView};
+use crate::gnn::{Architecture, Gnn, JumpingKnowledge};
+use crate::knn::normalise_rows;
+use crate::optimiser::{Optimiser, OptimiserState};
+use crate::partition;
+use crate::propagate::Edge;
+use crate::training::{Point, write_curve};
+use crate::weights::{Mode, Weights, host};
+use crate::{device, ema};
+
+/// Refines embeddings with a graph neural network that is trained, without labels, to predict one view of the graph from
+/// another: SSL-GraphNNCLR's refinement.
+///
+/// Every node takes part, held-out ones too (by their features; labels are never read), so a result is inductive only as
+/// far as the graph is. Inputs `embeddings` and `graph`, and for the second view `StudentGraph` also
+/// `embeddings_student` and `graph_student`. Outputs `embeddings` and `curve`, a row a step.
+///
+/// Departures from the released code: subgraphs are grown breadth first where METIS is used, and the final embeddings are
+/// computed over the whole graph, so that no edge is cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GnnRefine {
+    /// The encoder's layers.
+    #[serde(default)]
+    pub arch: Architecture,
+    /// Width of each layer. SSL-GraphNNCLR has 768.
+    #[serde(default = "default_hidden")]
+    pub hidden: usize,
+    /// How the layers' outputs become one.
+    #[serde(default)]
+    pub jk: JumpingKnowledge,
+    /// Where the second view comes from.
+    #[serde(default)]
+    pub second_view: SecondView,
+    /// Passes over all nodes.
+    #[serde(default = "default_epochs")]
+    pub epochs: usize,
+    /// Subgraphs the graph is cut into for training; edges between them are left out. 1 trains on the whole graph.
+    /// SSL-GraphNNCLR has 40.
+    #[serde(default = "one")]
+    pub parts: usize,
+    /// Subgraphs a step. SSL-GraphNNCLR has 16.
+    #[serde(default = "one")]
+    pub parts_per_step: usize,
+    /// How weights follow their gradients. SSL-GraphNNCLR has Adam with a rate of 1e-4.
+    #[serde(default = "default_optimiser")]
+    pub optimiser: Optimiser,
+    /// Momentum of the teacher's moving average.
+    #[serde(default = "default_ema")]
+    pub ema: f64,
+    /// Whether edges count by their weight; otherwise each counts 1, as in SSL-GraphNNCLR.
+    #[serde(default)]
+    pub edge_weights: bool,
+    /// Whether embeddings are first divided by their norms.
+    #[serde(default = "yes")]
+    pub normalise: bool,
+    /// Whether the result is the input beside the refined features, rather than these alone.
+    #[serde(default)]
+    pub concat_input: bool,
+}
+
+/// The second view of the graph that the networks are trained to agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub enum SecondView {
+    /// The same graph with features masked and edges dropped at random, anew each step (BGRL, Thakoor et al. 2022).
+    Augmented {
+        /// Share of the features that are set to 0, the same ones for all nodes.
+        #[serde(default = "default_rate")]
+        feature_mask: f64,
+        /// Share of the edges that are left out.
+        #[serde(default = "default_rate")]
+        edge_drop: f64,
+    },
+    /// Another graph over the same samples, with its own embeddings, as pretraining records of its student network. The
+    /// refined features of both are put beside each other.
+    StudentGraph,
+}
+
+impl Default for SecondView {
+    fn default() -> Self {
+        Self::Augmented { feature_mask: default_rate(), edge_drop: default_rate() }
+    }
+}
+
+fn default_hidden() -> usize {
+    128
+}
+
+fn default_epochs() -> usize {
+    20
+}
+
+fn one() -> usize {
+    1
+}
+
+fn default_optimiser() -> Optimiser {
+    Optimiser::Adam { lr: 1e-3, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.0 }
+}
+
+fn default_ema() -> f64 {
+    0.99
+}
+
+fn default_rate() -> f64 {
+    0.2
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for GnnRefine {
+    fn default() -> Self {
+        Self {
+            arch: Architecture::default(),
+            hidden: default_hidden(),
+            jk: JumpingKnowledge::default(),
+            second_view: SecondView::default(),
+            epochs: default_epochs(),
+            parts: one(),
+            parts_per_step: one(),
+            optimiser: default_optimiser(),
+            ema: default_ema(),
+            edge_weights: false,
+            normalise: yes(),
+            concat_input: false,
+        }
+    }
+}
+
+/// Features and edges of all samples.
+struct Nodes {
+    features: Embeddings,
+    edges: Vec<Edge>,
+}
+
+impl Nodes {
+    fn read(stage: &GnnRefine, job: &Job<'_>, features: &str, graph: &str) -> Result<Self, StageError> {
+        let mut embeddings = Embeddings::from_job(job, features)?;
+        let edges = Graph::from_job(job, graph)?;
+        if edges.num_nodes() != embeddings.len() {
+            let (nodes, rows) = (edges.num_nodes(), embeddings.len());
+            let reason = format!("a graph of {nodes} nodes does not fit the {rows} rows of `{features}`");
+            return Err(StageError::input(graph, reason));
+        }
+        if stage.normalise {
+            normalise_rows(&mut embeddings.values, embeddings.dim);
+        }
+        Ok(Self { features: embeddings, edges: Edge::of_graph(&edges, stage.edge_weights) })
+    }
+
+    /// Everything, as one view.
+    fn whole(&self, arch: Architecture, device: &BurnDevice) -> GraphView {
+        let (n, dim) = (self.features.len(), self.features.dim);
+        GraphView {
+            x: upload(self.features.values.clone(), [n, dim], device),
+            adjacency: arch.adjacency(&self.edges, n),
+        }
+    }
+}
+
+/// The nodes of a step and the edges within its parts.
+struct Batch {
+    nodes: Vec<usize>,
+    /// `[N]`, each node's place among `nodes`.
+    place: Vec<Option<u32>>,
+}
+
+impl Batch {
+    fn new(part: &[u32], chosen: &[u32]) -> Self {
+        let nodes: Vec<usize> = (0..part.len()).filter(|&node| chosen.contains(&part[node])).collect();
+        let mut place = vec![None; part.len()];
+        nodes.iter().enumerate().for_each(|(at, &node)| place[node] = Some(at as u32));
+        Self { nodes, place }
+    }
+
+    fn features(&self, nodes: &Nodes) -> Vec<f32> {
+        nodes.features.rows().select(Axis(0), &self.nodes).into_raw_vec_and_offset().0
+    }
+
+    fn edges(&self, nodes: &Nodes, part: &[u32]) -> Vec<Edge> {
+        let within = nodes.edges.iter().filter_map(|edge| {
+            let (source, target) = (edge.source as usize, edge.target as usize);
+            let places = self.place[source].zip(self.place[target]).filter(|_| part[source] == part[target]);
+            places.map(|(source, target)| Edge { source, target, weight: edge.weight })
+        });
+        within.collect()
+    }
+}
+
+/// Everything that changes while training.
+struct State {
+    student: Weights,
+    teacher: Weights,
+    optimiser: OptimiserState,
+    /// The loss of every step so far.
+    losses: Vec<f32>,
+}
+
+impl State {
+    fn store(&self) -> Tensors {
+        let tensors = self.student.store("student/", Tensors::new());
+        let tensors = self.teacher.store("teacher/", tensors);
+        let tensors = self.optimiser.store("optimiser/", tensors);
+        tensors.with("losses", &[self.losses.len()], TensorData::F32(self.losses.clone()))
+    }
+
+    fn load(&mut self, optimiser: Optimiser, tensors: &Tensors) -> Result<(), BadArtifact> {
+        self.student.load("student/", tensors)?;
+        self.teacher.load("teacher/", tensors)?;
+        self.optimiser = OptimiserState::load(optimiser, &self.student, "optimiser/", tensors)?;
+        self.losses = tensors.f32("losses")?.to_vec();
+        Ok(())
+    }
+}
+
+impl GnnRefine {
+    /// The views of one step.
+    fn views(
+        &self,
+        job: &Job<'_>,
+        (first, second): (&Nodes, Option<&Nodes>),
+        part: &[u32],
+        (epoch, step): (usize, usize),
+        device: &BurnDevice,
+    ) -> [GraphView; 2] {
+        let order = permutation(job.seed(), epoch as u32, self.parts as u32);
+        let chosen = order.chunks(self.parts_per_step).nth(step).expect("a step of the epoch");
+        let batch = Batch::new(part, chosen);
+        let (n, dim) = (batch.nodes.len(), first.features.dim);
+        let view = |features: Vec<f32>, edges: &[Edge]| GraphView {
+            x: upload(features, [n, dim], device),
+            adjacency: self.arch.adjacency(edges, n),
+        };
+        let (features, edges) = (batch.features(first), batch.edges(first, part));
+        let plain = view(features.clone(), &edges);
+        let other = match (self.second_view, second) {
+            (SecondView::Augmented { feature_mask, edge_drop }, _) => {
+                let key = Key { seed: job.seed(), epoch: epoch as u32, sample: step as u32, view: 0 };
+                let mut draws = key.draws();
+                let keep: Vec<bool> = (0..dim).map(|_| !draws.chance(feature_mask)).collect();
+                let mut masked = features;
+                for row in masked.chunks_exact_mut(dim) {
+                    row.iter_mut().zip(&keep).for_each(|(value, keep)| *value *= f32::from(u8::from(*keep)));
+                }
+                let kept: Vec<Edge> = edges.into_iter().filter(|_| !draws.chance(edge_drop)).collect();
+                view(masked, &kept)
+            }
+            (SecondView::StudentGraph, second) => {
+                let second = second.expect("the student's ports are read for this view");
+                view(batch.features(second), &batch.edges(second, part))
+            }
+        };
+        [plain, other]
+    }
+
+    /// Trains the networks; checkpoints, and goes on from the newest one.
+    fn train(
+        &self,
+        job: &mut Job<'_>,
+        method: &CrossView,
+        nodes: (&Nodes, Option<&Nodes>),
+        device: &BurnDevice,
+    ) -> Result<State, StageError> {
+        let mut student = Weights::new(device);
+        method.initialise(&mut student, job.seed());
+        let teacher = student.clone();
+        let mut state =
+            State { student, teacher, optimiser: OptimiserState::new(self.optimiser), losses: Vec::new() };
+        let part = partition::grow(&nodes.0.edges, nodes.0.features.len(), self.parts);
+        let steps = self.steps();
+        let total = self.epochs * steps;
+        let mut checkpoints = Checkpoints::open(job.scratch());
+        if checkpoints.newest(|tensors| state.load(self.optimiser, tensors))?.is_some() {
+            job.resumed(format!("step {} of {total}", state.losses.len()));
+        }
+        while state.losses.len() < total {
+            if job.stop_requested() {
+                checkpoints.save(state.losses.len() as u64, &state.store())?;
+                return Err(StageError::Stopped);
+            }
+            let (epoch, step) = (state.losses.len() / steps, state.losses.len() % steps);
+            let [first, second] = self.views(job, nodes, &part, (epoch, step), device);
+            let loss = method.loss(&mut state.student, &state.teacher, [&first, &second]);
+            let value = host(loss.clone().without_autodiff())[0];
+            if !value.is_finite() {
+                return Err(StageError::Diverged { loss: f64::from(value), epoch, step });
+            }
+            state.optimiser.step(&mut state.student, loss.backward(), self.optimiser.lr());
+            ema::update(&mut state.teacher, &state.student, self.ema);
+            state.losses.push(value);
+            let done = state.losses.len();
+            job.progress(done as u64, total as u64, "step", format!("loss {value:.4}"));
+            if done < total && checkpoints.due() {
+                checkpoints.save(done as u64, &state.store())?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Steps an epoch.
+    fn steps(&self) -> usize {
+        self.parts.div_ceil(self.parts_per_step)
+    }
+
+    fn curve(&self, losses: &[f32]) -> Vec<Point> {
+        let point = |(at, &loss): (usize, &f32)| Point {
+            epoch: at / self.steps(),
+            step: at % self.steps(),
+            loss,
+            lr: self.optimiser.lr(),
+        };
+        losses.iter().enumerate().map(point).collect()
+    }
+}
+
+fn upload(values: Vec<f32>, shape: [usize; 2], device: &BurnDevice) -> Tensor<2> {
+    Tensor::from_data(burn::tensor::TensorData::new(values, shape), device)
+}
+
+/// Puts tables of `rows` rows beside each other, row-major.
+fn beside(tables: &[(Vec<f32>, usize)], rows: usize) -> (Vec<f32>, usize) {
+    let dim = tables.iter().map(|(_, dim)| dim).sum();
+    let mut values = Vec::with_capacity(rows * dim);
+    for row in 0..rows {
+        tables.iter().for_each(|(table, dim)| values.extend_from_slice(&table[row * dim..(row + 1) * dim]));
+    }
+    (values, dim)
+}
+
+impl Stage for GnnRefine {
+    const KIND: &'static str = "GnnRefine";
+    const REVISION: u32 = 1;
+    const SEEDED: bool = true;
+
+    fn inputs(&self) -> Vec<Port> {
+        let mut ports = vec![
+            Port::required("embeddings", ArtifactKind::Embeddings),
+            Port::required("graph", ArtifactKind::Graph),
+        ];
+        if self.second_view == SecondView::StudentGraph {
+            ports.push(Port::required("embeddings_student", ArtifactKind::Embeddings));
+            ports.push(Port::required("graph_student", ArtifactKind::Graph));
+        }
+        ports
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![
+            Port::required("embeddings", ArtifactKind::Embeddings),
+            Port::required("curve", ArtifactKind::Curve),
+        ]
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = self.arch.validate("arch");
+        errors.extend(self.optimiser.validate("optimiser"));
+        let counts = [
+            ("hidden", self.hidden),
+            ("epochs", self.epochs),
+            ("parts", self.parts),
+            ("parts_per_step", self.parts_per_step),
+        ];
+        for (path, count) in counts {
+            if count == 0 {
+                errors.push(FieldError::new(path, "must be at least 1, is 0"));
+            }
+        }
+        let mut share = |path: &str, value: f64, fits: bool, range: &str| {
+            if !fits {
+                errors.push(FieldError::new(path, format!("must be in {range}, is {value}")));
+            }
+        };
+        share("ema", self.ema, (0.0..=1.0).contains(&self.ema), "[0, 1]");
+        match self.second_view {
+            SecondView::Augmented { feature_mask, edge_drop } => {
+                let rates = [("feature_mask", feature_mask), ("edge_drop", edge_drop)];
+                for (field, rate) in rates {
+                    share(&format!("second_view.{field}"), rate, (0.0..1.0).contains(&rate), "[0, 1)");
+                }
+            }
+            SecondView::StudentGraph => {}
+        }
+        errors
+    }
+
+    fn request(&self) -> Request {
+        Request::TRAIN
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        let device = device::open(job.device())?;
+        let first = Nodes::read(self, job, "embeddings", "graph")?;
+        let second = match self.second_view {
+            SecondView::Augmented { .. } => None,
+            SecondView::StudentGraph => Some(Nodes::read(self, job, "embeddings_student", "graph_student")?),
+        };
+        let (n, dim) = (first.features.len(), first.features.dim);
+        if let Some(student) = &second
+            && (student.features.len(), student.features.dim) != (n, dim)
+        {
+            let reason = format!(
+                "[{}, {}] does not fit `embeddings` of [{n}, {dim}]",
+                student.features.len(),
+                student.features.dim
+            );
+            return Err(StageError::input("embeddings_student", reason));
+        }
+        // The predictor's batch norm needs two nodes a step.
+        if n / self.parts < 2 {
+            let reason = format!("{n} samples cannot be cut into {} parts of two or more", self.parts);
+            return Err(StageError::input("embeddings", reason));
+        }
+        let encoder = Gnn {
+            name: "encoder".to_owned(),
+            architecture: self.arch,
+            input: dim,
+            hidden: self.hidden,
+            jumping: self.jk,
+        };
+        let method = CrossView { encoder };
+        let state = self.train(job, &method, (&first, second.as_ref()), &device)?;
+        let mut tables = Vec::new();
+        for nodes in [Some(&first), second.as_ref()].into_iter().flatten() {
+            if self.concat_input {
+                tables.push((nodes.features.values.clone(), dim));
+            }
+            let view = nodes.whole(self.arch, &device);
+            let refined = method.encoder.forward(&state.student, view.x, &view.adjacency, Mode::Evaluate);
+            tables.push((host(refined), method.encoder.output()));
+        }
+        let (values, dim) = beside(&tables, n);
+        Embeddings { values, dim, ..first.features }.write(job.output("embeddings"))?;
+        write_curve(&self.curve(&state.losses), job.output("curve"))
+    }
+}

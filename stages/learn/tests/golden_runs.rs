@@ -46,7 +46,7 @@ fn the_same_fields_give_the_same_bytes() {
     ];
     let recorded = [
         "KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96",
-        "",
+        "GnnRefine 1 curve b09ee4e4f2ad embeddings 25dd7a9503ed",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
         "Cluster 1 assignment 8b563c688ba7",

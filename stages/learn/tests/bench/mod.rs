@@ -28,8 +28,7 @@ impl Bench {
         inputs: &[(&str, &str)],
         threads: usize,
     ) -> Result<(), StageError> {
-        let stopped_after = usize::MAX;
-        self.run_until(stage, inputs, threads, stopped_after)
+        self.run_until(stage, inputs, threads, usize::MAX)
     }
 
     /// As [`run`](Self::run), asked to stop after `reports` reports.

@@ -76,7 +76,12 @@ pub fn build<'a>(
     spec: &TableSpec,
     outcome: impl Fn(crate::graph::InstanceId) -> Outcome<'a>,
 ) -> PolarsResult<Table> {
-    let metrics: Vec<MetricRef> = spec.cells.iter().map(|(_, cell)| cell.metric().clone()).collect();
+    let mut metrics: Vec<MetricRef> = Vec::new();
+    for (_, cell) in &spec.cells {
+        if !metrics.contains(cell.metric()) {
+            metrics.push(cell.metric().clone());
+        }
+    }
     let rows = crate::rows::gather(graph, &metrics, outcome);
     let frame = frame(graph, &rows)?;
     let present = |name: &&String| frame.get_column_index(name).is_some();
@@ -105,11 +110,7 @@ pub fn build<'a>(
     for group in &groups {
         let (row, column) = split(group);
         let row = keys.iter().position(|key| *key == row).expect("the keys are those of the groups");
-        let shown = spec
-            .cells
-            .iter()
-            .zip(&metrics)
-            .map(|((_, cell), metric)| show(&frame, &group.rows, cell, metric));
+        let shown = spec.cells.iter().map(|(_, cell)| show(&frame, &group.rows, cell));
         let shown = shown.collect::<PolarsResult<Vec<String>>>()?;
         for (index, _) in columns.iter().enumerate().filter(|(_, key)| covers(&column, key)) {
             cells.insert((row, index), shown.clone());
@@ -189,8 +190,8 @@ fn groups(frame: &DataFrame, axes: &[&String]) -> PolarsResult<Vec<Group>> {
 }
 
 /// A cell's text: the statistic over the rows that have a value, with how many of them there are where some lack one.
-fn show(frame: &DataFrame, rows: &[IdxSize], cell: &Cell, metric: &MetricRef) -> PolarsResult<String> {
-    let column = frame.column(&metric.to_string())?.f64()?;
+fn show(frame: &DataFrame, rows: &[IdxSize], cell: &Cell) -> PolarsResult<String> {
+    let column = frame.column(&cell.metric().to_string())?.f64()?;
     let values: Vec<f64> = rows.iter().filter_map(|&row| column.get(row as usize)).collect();
     if values.is_empty() {
         let states = frame.column(STATE)?.str()?;

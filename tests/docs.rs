@@ -19,7 +19,8 @@ fn root() -> &'static Path {
 }
 
 fn registry() -> Registry {
-    ablate_learn::register(Registry::new().with::<ablate::command::Command>())
+    let registry = Registry::new().with::<ablate::command::Command>();
+    ablate_learn::register(ablate_data::register(registry))
 }
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
@@ -123,7 +124,9 @@ fn the_page_of_commands_is_what_the_program_says() {
     let mut page = format!("# Commands\n\n```text\n{overview}```\n");
     let listed = overview.lines().skip_while(|line| *line != "Commands:").skip(1);
     for line in listed.take_while(|line| !line.is_empty()) {
-        let name = line.split_whitespace().next().unwrap();
+        // Lines indented further go on with the description above.
+        let Some(name) = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')) else { continue };
+        let name = name.split_whitespace().next().unwrap();
         let help = project.expect(0, &[name, "--help"]).stdout;
         page.push_str(&format!("\n## ablate {name}\n\n```text\n{help}```\n"));
     }

@@ -43,7 +43,7 @@ def check_open_formats():
     assert set(trials["state"]) == {"done"} and all(0 <= a <= 1 for a in trials["probe.accuracy"])
 
     predictions = pq.read_table(folder / "predictions.parquet").to_pydict()
-    assert set(predictions["label"]) <= set(range(10)) and len(predictions["prediction"]) == 100
+    assert set(predictions["label"]) <= set(range(10)) and len(predictions["prediction"]) == n
 
     metrics = json.loads((folder / "metrics.json").read_text())
     assert 0 <= metrics["accuracy"] <= 1

@@ -74,7 +74,7 @@ const ROWS_AND_COLUMNS: &str = r#"seeds: [0, 1],
 fn only_seeds_are_averaged_and_a_shared_result_counts_once() {
     let graph = graph(ROWS_AND_COLUMNS);
     let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)), @"");
+    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn an_axis_the_table_leaves_out_becomes_a_row_axis() {
         r#"tables: {"t": (rows: ["features"], cells: {"linear": Mean("probe.accuracy"), "again": Median("probe.accuracy")})},"#,
     );
     let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)), @"");
+    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn missing_and_failed_cells_say_so() {
             None => Outcome::Missing,
         }
     });
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown);
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn markdown_and_csv_hold_the_same_table() {
     let table =
         table::build(&graph, &graph.tables[0], |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done))
             .unwrap();
-    insta::assert_snapshot!(table.to_markdown(), @"");
-    insta::assert_snapshot!(table.to_csv().unwrap(), @"");
+    insta::assert_snapshot!(table.to_markdown());
+    insta::assert_snapshot!(table.to_csv().unwrap());
 }
 
 #[test]
@@ -126,5 +126,5 @@ fn the_frame_of_trials_has_full_precision_and_says_what_is_missing() {
     let rows = gather(&graph, &all_metrics(&graph, outcome), outcome);
     let mut csv = Vec::new();
     table::write_csv(&mut table::frame(&graph, &rows).unwrap(), &mut csv).unwrap();
-    insta::assert_snapshot!(String::from_utf8(csv).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(csv).unwrap());
 }

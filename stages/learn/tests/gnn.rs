@@ -1,5 +1,7 @@
 //! Graph layers and the refinement objective against golden values and finite differences.
 
+#![expect(clippy::excessive_precision, reason = "golden values stand as the original programs printed them")]
+
 use ablate_learn::cross_view::{CrossView, GraphView, distance};
 use ablate_learn::ema;
 use ablate_learn::gnn::{Architecture, Gnn, JumpingKnowledge};

@@ -280,3 +280,36 @@ fn self_labelling_stopped_and_resumed_gives_the_bits_of_an_unbroken_run() {
         std::fs::remove_dir_all(lab.path("broken")).unwrap();
     }
 }
+
+/// The guard of `REVISION`, as in `golden_runs.rs`: raise it where a digest moves, and record the new one.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_same_fields_give_the_same_bytes() {
+    if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")) {
+        return;
+    }
+    let (lab, _) = self_labelling_lab();
+    let mut found = Vec::new();
+    let mut record = |name: &str, result: Result<(), StageError>, digests: Vec<Digest>| {
+        result.unwrap();
+        let digests: Vec<_> = digests.iter().map(Digest::short).collect();
+        found.push(format!("{name} {}", digests.join(" ")));
+    };
+    let (simclr, nnclr): (Pretrain, Pretrain) = (stage(SIMCLR), stage(NNCLR));
+    record("SimCLR 1", lab.run(&simclr, "simclr", 2, None).0, lab.digests(&simclr, "simclr"));
+    record("NNCLR 1", lab.run(&nnclr, "nnclr", 2, None).0, lab.digests(&nnclr, "nnclr"));
+    let embed: Embed = stage("()");
+    record("Embed 1", lab.run(&embed, "embed", 2, None).0, lab.digests(&embed, "embed"));
+    let self_label: SelfLabel = stage(SELF_LABEL);
+    record("SelfLabel 1", lab.run(&self_label, "labels", 2, None).0, lab.digests(&self_label, "labels"));
+    let recorded = [
+        "SimCLR 1 fb079ef8c004 a0562b2c5964",
+        "NNCLR 1 dfe64e170469 ff4451f3824e",
+        "Embed 1 c014afb3a4d8",
+        "SelfLabel 1 eb2145c1374b 840cb087e2eb 80e4b83400fe",
+    ];
+    assert_eq!(
+        found, recorded,
+        "raise the REVISION of the kinds whose results changed, and record their lines"
+    );
+}

@@ -2,13 +2,11 @@
 
 mod common;
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use ablate::journal::Event;
-use common::{Project, finish};
+use common::{Project, finish, wait_until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// `slow` counts to 20, one line each 50 ms into its scratch folder, and goes on from there. `step` and `pid` tell the test
@@ -50,19 +48,6 @@ fn slow() -> Project {
     project.write("slow.sh", SCRIPT.replace("DIR", &dir));
     project.write("p.ron", SLOW.replace("SLOW.sh", &format!("{dir}/slow.sh")));
     project
-}
-
-/// Starts the run in a process group of its own.
-fn start(project: &Project) -> Child {
-    project.command(&["run", "p.ron"]).process_group(0).spawn().unwrap()
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn number(path: &Path) -> Option<i32> {
@@ -108,7 +93,7 @@ fn resumed_from(project: &Project) -> Vec<i32> {
 #[test]
 fn a_killed_process_group_goes_on_where_it_was() {
     let project = slow();
-    let run = start(&project);
+    let run = project.start_group(&["run", "p.ron"]);
     wait_for_step(&project, 5);
     let program = pid(&project, "program");
     kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
@@ -125,7 +110,7 @@ fn a_killed_process_group_goes_on_where_it_was() {
 #[test]
 fn a_killed_worker_is_replaced() {
     let project = slow();
-    let run = start(&project);
+    let run = project.start_group(&["run", "p.ron"]);
     wait_for_step(&project, 5);
     let program = pid(&project, "program");
     kill_process(pid(&project, "worker"), Signal::KILL).unwrap();
@@ -140,7 +125,7 @@ fn a_killed_worker_is_replaced() {
 #[test]
 fn a_killed_runner_leaves_nobody_who_writes() {
     let project = slow();
-    let run = start(&project);
+    let run = project.start_group(&["run", "p.ron"]);
     wait_for_step(&project, 5);
     let (worker, program) = (pid(&project, "worker"), pid(&project, "program"));
     kill_process(Pid::from_child(&run), Signal::KILL).unwrap();
@@ -154,7 +139,7 @@ fn a_killed_runner_leaves_nobody_who_writes() {
 #[test]
 fn an_interrupt_stops_and_the_next_run_goes_on() {
     let project = slow();
-    let run = start(&project);
+    let run = project.start_group(&["run", "p.ron"]);
     wait_for_step(&project, 5);
     kill_process_group(Pid::from_child(&run), Signal::INT).unwrap();
     let output = finish(run);
@@ -173,7 +158,7 @@ fn a_second_interrupt_kills() {
     let stubborn =
         SCRIPT.replace("touch", "trap '' TERM; touch").replace("DIR", &project.path().display().to_string());
     project.write("slow.sh", stubborn.replace("-lt 20", "-lt 2000"));
-    let run = start(&project);
+    let run = project.start_group(&["run", "p.ron"]);
     wait_for_step(&project, 2);
     let clock = Instant::now();
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();

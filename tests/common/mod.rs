@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ablate::journal::{self, Entry, Event};
 use tempfile::TempDir;
@@ -65,6 +67,11 @@ impl Project {
         self.command(arguments).spawn().unwrap()
     }
 
+    /// Starts the program in a process group of its own.
+    pub fn start_group(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).process_group(0).spawn().unwrap()
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         finish(self.start(arguments))
@@ -88,6 +95,16 @@ impl Project {
     /// The instances the last run performed, in order of name.
     pub fn ran(&self) -> Vec<String> {
         ran(self.journal())
+    }
+}
+
+/// Waits until something holds, for half a minute at most.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,0 +1,91 @@
+//! Training through the whole program: the same bits from the same seed, whatever the threads and whoever is killed.
+#![cfg(feature = "learn")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use ablate::journal::Event;
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store};
+use common::{Project, finish, wait_until};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// The quickstart's stages, small.
+const PIPELINE: &str = r#"Pipeline(
+    name: "small",
+    stages: {
+        "images": (stage: Images(source: FashionMnistMini, train: 300, test: 100)),
+        "encoder": (
+            stage: Pretrain(
+                method: SimClr(), backbone: SmallCnn(width: 8), epochs: 3, batch: 50, optimiser: Adam(lr: 0.003),
+            ),
+            from: {"images": "images"},
+        ),
+        "raw": (stage: Embed(), from: {"images": "images", "encoder": "encoder"}),
+        "graph": (stage: KnnGraph(k: 5), from: {"embeddings": "raw"}),
+        "refined": (stage: GnnRefine(epochs: 2), from: {"embeddings": "raw", "graph": "graph"}),
+        "probe": (stage: LinearEval(repeats: 1), from: {"embeddings": "refined"}),
+        "neighbours": (stage: KnnEval(), from: {"embeddings": "refined"}),
+        "clusters": (stage: Cluster(n_init: 2), from: {"embeddings": "refined"}),
+        "clustering": (stage: ClusterEval(), from: {"assignment": "clusters"}),
+    },
+    axes: {
+        "encoder.method": {
+            "SimCLR": SimClr(),
+            "NNCLR": NnClr(queue: 128, projector: (widths: [32, 16]), predictor: (widths: [32, 16])),
+        },
+    },
+    seeds: [0, 1],
+)"#;
+
+/// Every action and what it made.
+fn outputs(project: &Path) -> BTreeMap<ActionDigest, BTreeMap<String, Digest>> {
+    let store = Store::open(&project.join(".ablate")).unwrap();
+    let digests = |result: ActionResult| {
+        result.outputs.into_iter().map(|(port, object)| (port, object.digest)).collect()
+    };
+    let actions = store.manifests().unwrap().into_iter().map(|(action, _)| action);
+    actions.map(|action| (action, digests(store.result(&action).unwrap()))).collect()
+}
+
+#[test]
+fn one_seed_gives_the_same_bits_with_one_thread_and_with_all() {
+    let cpus = available_parallelism().unwrap().to_string();
+    let [alone, shared] = ["1", cpus.as_str()].map(|jobs| {
+        let project = Project::new();
+        project.write("p.ron", PIPELINE).expect(0, &["run", "p.ron", "--jobs", jobs]);
+        outputs(project.path())
+    });
+    assert_eq!(alone.len(), 1 + 4 * 8);
+    assert_eq!(alone, shared);
+}
+
+#[test]
+fn a_training_killed_after_a_checkpoint_ends_in_the_same_weights() {
+    let stages = PIPELINE.replace("epochs: 3", "epochs: 40").replace("seeds: [0, 1]", "seeds: [0]");
+    let until_embeddings = stages.find("        \"graph\"").unwrap();
+    let pipeline = format!("{}}})", &stages[..until_embeddings]);
+    let unbroken = Project::new();
+    unbroken.write("p.ron", &pipeline).expect(0, &["run", "p.ron"]);
+
+    let killed = Project::new();
+    killed.write("p.ron", &pipeline);
+    let run = killed.start_group(&["run", "p.ron"]);
+    let scratch = killed.store().join("scratch");
+    wait_until("a checkpoint", || {
+        let folders = std::fs::read_dir(&scratch).into_iter().flatten().flatten();
+        folders
+            .filter_map(|folder| std::fs::read_dir(folder.path()).ok())
+            .flatten()
+            .flatten()
+            .any(|file| file.path().extension().is_some_and(|extension| extension == "safetensors"))
+    });
+    kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
+    assert_eq!(finish(run).code, -1, "it was killed before its end");
+    killed.expect(0, &["run", "p.ron"]);
+    let resumed = killed.journal().into_iter().any(|event| matches!(event, Event::Resumed { .. }));
+    assert!(resumed, "it goes on from a checkpoint");
+    assert_eq!(outputs(killed.path()), outputs(unbroken.path()));
+}

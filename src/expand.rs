@@ -9,6 +9,8 @@
 //! own values and their inputs' identity: what does not reach a stage cannot split it.
 
 mod axis;
+mod settings;
+mod sweep;
 mod table;
 mod variant;
 mod wire;
@@ -18,55 +20,40 @@ use std::sync::Arc;
 
 use ablate_stage::{ArtifactKind, Registry};
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::Diagnostics;
 use crate::graph::{Axis, AxisId, Graph, Instance, InstanceId, Trial, Wire};
 use crate::pipeline::Pipeline;
 use axis::StageAxes;
+use sweep::Point;
 use variant::{Variant, Variants};
 use wire::{Input, Plug};
 
-/// The most trials a pipeline may have.
-pub const MAX_TRIALS: usize = 1_000_000;
+pub use sweep::MAX_TRIALS;
 
 /// The instances and trials of a pipeline.
 ///
 /// # Errors
 /// Everything wrong with it.
 pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnostics> {
-    let trial_count = count_trials(pipeline)?;
+    let points = sweep::points(pipeline)?;
     let mut wrong = Diagnostics::new();
     let stage_axes = axis::resolve(pipeline, &mut wrong);
-    let stages = pipeline.stages.iter().zip(&stage_axes);
+    let stages = settings::apply(pipeline, &stage_axes, registry, &mut wrong);
     let variants: Vec<Variants> = stages
-        .clone()
-        .map(|(spec, axes)| Variants::decode(spec, axes, &pipeline.axes, registry, &mut wrong))
+        .iter()
+        .zip(&stage_axes)
+        .map(|(spec, axes)| Variants::decode(&spec.stage, &axes.fields, &points, registry, &mut wrong))
         .collect();
-    let inputs: Vec<Vec<Input>> =
-        stages.map(|(spec, axes)| wire::inputs(pipeline, spec, axes, &mut wrong)).collect();
+    let inputs: Vec<Vec<Input>> = stages
+        .iter()
+        .zip(&stage_axes)
+        .map(|(spec, axes)| wire::inputs(pipeline, &spec.from, axes, &points, &mut wrong))
+        .collect();
     let mut builder = Builder::new(pipeline, &stage_axes, &variants, &inputs, wrong);
-    builder.trials.reserve_exact(trial_count);
-    builder.build_trials();
+    builder.build_trials(&points);
     let Builder { instances, trials, mut wrong, .. } = builder;
     let tables = table::check(pipeline, &variants, &mut wrong);
     wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes: axes_of(pipeline), trials, tables })
-}
-
-/// How many trials there are, checked before anything is expanded.
-fn count_trials(pipeline: &Pipeline) -> Result<usize, Diagnostic> {
-    let sizes = pipeline.axes.iter().map(|axis| axis.values.len()).chain([pipeline.seeds.len()]);
-    let count = sizes.clone().try_fold(1_usize, usize::checked_mul);
-    match count {
-        Some(count) if count <= MAX_TRIALS => Ok(count),
-        _ => {
-            let sizes: Vec<String> = sizes.map(|size| size.to_string()).collect();
-            let count = count.map_or_else(|| "more than 2^64".to_owned(), |count| count.to_string());
-            let message = format!("{count} trials, more than the {MAX_TRIALS} a pipeline may have");
-            let help = format!("axes × seeds are {}; take values out", sizes.join(" × "));
-            let largest = pipeline.axes.iter().rev().max_by_key(|axis| axis.values.len());
-            let place = largest.map_or(pipeline.name.span, |axis| axis.name.span);
-            Err(Diagnostic::new(place, message).marked("the largest axis").help(help))
-        }
-    }
 }
 
 fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {
@@ -84,6 +71,15 @@ fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {
     pipeline.axes.iter().map(axis).collect()
 }
 
+/// A point and one of its seeds.
+#[derive(Clone, Copy)]
+struct At<'p> {
+    /// The point's place among all.
+    index: usize,
+    point: &'p Point,
+    seed: u64,
+}
+
 /// Builds each instance once, trial by trial.
 struct Builder<'a> {
     pipeline: &'a Pipeline,
@@ -93,7 +89,7 @@ struct Builder<'a> {
     own_axes: Vec<Vec<usize>>,
     /// The axes that decide wires: they alone can change the order of the stages.
     wire_axes: Vec<usize>,
-    orders: HashMap<Vec<usize>, Option<Arc<[usize]>>>,
+    orders: HashMap<Vec<Option<usize>>, Option<Arc<[usize]>>>,
     makers: BTreeMap<ArtifactKind, Vec<&'a str>>,
     names: Vec<Arc<str>>,
     instances: Vec<Instance>,
@@ -108,7 +104,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(
         pipeline: &'a Pipeline,
-        stage_axes: &'a [StageAxes],
+        stage_axes: &[StageAxes<'_>],
         variants: &'a [Variants],
         inputs: &'a [Vec<Input>],
         wrong: Diagnostics,
@@ -141,37 +137,31 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Every point, the last axis fastest, and every seed of each.
-    fn build_trials(&mut self) {
-        let sizes: Vec<usize> = self.pipeline.axes.iter().map(|axis| axis.values.len()).collect();
-        let mut point = vec![0; sizes.len()];
-        loop {
+    /// Every point, and every seed of each.
+    fn build_trials(&mut self, points: &[Point]) {
+        self.trials.reserve_exact(points.len() * self.pipeline.seeds.len());
+        for (index, point) in points.iter().enumerate() {
             for &seed in &self.pipeline.seeds {
-                self.build_trial(&point, seed);
+                self.build_trial(At { index, point, seed });
             }
-            let Some(axis) = (0..sizes.len()).rev().find(|&axis| point[axis] + 1 < sizes[axis]) else {
-                break;
-            };
-            point[axis] += 1;
-            point[axis + 1..].fill(0);
         }
         self.sort_by_level();
     }
 
-    fn build_trial(&mut self, point: &[usize], seed: u64) {
-        let Some(order) = self.order(point) else { return };
+    fn build_trial(&mut self, at: At<'_>) {
+        let Some(order) = self.order(at.point) else { return };
         let mut built: Vec<Option<usize>> = vec![None; self.names.len()];
         for &stage in order.iter() {
-            built[stage] = self.build_instance(stage, point, seed, &built);
+            built[stage] = self.build_instance(stage, at, &built);
         }
         let instances = self.names.iter().zip(&built);
         let instances =
             instances.filter_map(|(name, id)| Some((Arc::clone(name), InstanceId((*id)?)))).collect();
-        self.trials.push(Trial { point: point.to_vec(), seed, instances });
+        self.trials.push(Trial { point: at.point.clone(), seed: at.seed, instances });
     }
 
-    fn order(&mut self, point: &[usize]) -> Option<Arc<[usize]>> {
-        let values: Vec<usize> = self.wire_axes.iter().map(|&axis| point[axis]).collect();
+    fn order(&mut self, point: &Point) -> Option<Arc<[usize]>> {
+        let values: Vec<Option<usize>> = self.wire_axes.iter().map(|&axis| point[axis]).collect();
         if let Some(order) = self.orders.get(&values) {
             return order.clone();
         }
@@ -182,29 +172,23 @@ impl<'a> Builder<'a> {
     }
 
     /// The instance of a stage in a trial whose earlier stages are `built`; `None` where it or an input does not decode.
-    fn build_instance(
-        &mut self,
-        stage: usize,
-        point: &[usize],
-        seed: u64,
-        built: &[Option<usize>],
-    ) -> Option<usize> {
-        let variant_index = self.variants[stage].index(point);
+    fn build_instance(&mut self, stage: usize, at: At<'_>, built: &[Option<usize>]) -> Option<usize> {
+        let variant_index = self.variants[stage].index(at.index);
         let variant = self.variants[stage].get(variant_index)?;
         let mut key = vec![stage as u64, variant_index as u64];
         for input in &self.inputs[stage] {
-            key.extend(input.axis().map(|axis| point[axis] as u64));
-            if let Plug::Stage { stage: from, .. } = input.plug(point) {
+            key.extend(input.axis().map(|axis| at.point[axis].map_or(u64::MAX, |value| value as u64)));
+            if let Plug::Stage { stage: from, .. } = input.plug(at.point) {
                 key.push(built[*from].map_or(u64::MAX, |id| id as u64));
             }
         }
         if variant.seeded {
-            key.push(seed);
+            key.push(at.seed);
         }
         if let Some(&id) = self.known.get(key.as_slice()) {
             return Some(id);
         }
-        let instance = self.wire_up(stage, variant, point, seed, built);
+        let instance = self.wire_up(stage, variant, at, built);
         let sources = instance.inputs.values().map(|wire| self.levels[wire.from.0].0 + 1);
         self.levels.push((sources.max().unwrap_or(0), stage));
         self.instances.push(instance);
@@ -218,8 +202,7 @@ impl<'a> Builder<'a> {
         &mut self,
         stage: usize,
         variant: &'a Variant,
-        point: &[usize],
-        seed: u64,
+        at: At<'_>,
         built: &[Option<usize>],
     ) -> Instance {
         let pipeline = self.pipeline;
@@ -227,13 +210,13 @@ impl<'a> Builder<'a> {
         let mut wires = BTreeMap::new();
         let mut wired = Vec::new();
         for input in &self.inputs[stage] {
-            let plug = input.plug(point);
+            let plug = input.plug(at.point);
             if !matches!(plug, Plug::Open) {
                 wired.push(input.port.text.as_str());
             }
             let Plug::Stage { stage: from, output, span } = plug else { continue };
             let (Some(maker), Some(id)) =
-                (self.variants[*from].get(self.variants[*from].index(point)), built[*from])
+                (self.variants[*from].get(self.variants[*from].index(at.index)), built[*from])
             else {
                 continue;
             };
@@ -247,14 +230,14 @@ impl<'a> Builder<'a> {
         }
         wire::check_all_wired(name, variant, &wired, &self.makers, &mut self.wrong);
         let sources = || wires.values().map(|wire: &Wire| &self.instances[wire.from.0]);
-        let own = self.own_axes[stage].iter().map(|&axis| (AxisId(axis), point[axis]));
+        let own = self.own_axes[stage].iter().filter_map(|&axis| Some((AxisId(axis), at.point[axis]?)));
         let inherited = sources().flat_map(|source| source.point.iter().map(|(&axis, &value)| (axis, value)));
         let is_seeded = variant.seeded || sources().any(|source| source.seed.is_some());
         Instance {
             stage: name.text.clone(),
             params: Arc::clone(&variant.params),
             point: own.chain(inherited).collect(),
-            seed: is_seeded.then_some(seed),
+            seed: is_seeded.then_some(at.seed),
             node: Arc::clone(&variant.node),
             inputs: wires,
         }

@@ -56,8 +56,8 @@ pub struct Instance {
 /// One point and seed of the sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// Index of each axis' value, in the order of [`Graph::axes`].
-    pub point: Vec<usize>,
+    /// Index of each axis' value, in the order of [`Graph::axes`]; `None` where the point does not set the axis.
+    pub point: Vec<Option<usize>>,
     /// The seed.
     pub seed: u64,
     /// Stage name → its instance in this trial.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The failure of one action skips what depends on it; everything else goes on. Instances with one key share one action.
-//! Among ready actions the one with the longest way to the end of the graph goes first.
+//! Among ready actions the one with the longest way to the end of the graph goes first. Where it does not fit into what is
+//! free, others go ahead of it only as far as they leave alone what it waits for, so that nothing waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,17 +29,119 @@ pub struct Task {
     pub inputs: Vec<InstanceId>,
     /// Its expected duration, in any unit.
     pub cost: f64,
-    /// Whether it needs a GPU slot beside its worker.
-    pub gpu: bool,
+    /// What it takes up while it runs.
+    pub demand: Demand,
+    /// How often it is tried again when it fails by itself.
+    pub retries: usize,
+}
+
+/// What an action takes up while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Demand {
+    /// Most threads it can use well; it gets at least one.
+    pub cpus: usize,
+    /// Memory in MiB; 0 where nothing is known.
+    pub memory_mib: u64,
+    /// What it takes of a GPU.
+    pub gpu: Option<GpuShare>,
+}
+
+/// What an action takes of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GpuShare {
+    /// All of it.
+    Whole,
+    /// That much of its memory, in MiB; others may use the rest.
+    Memory(u64),
 }
 
 /// What can be used at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Actions at once.
     pub slots: usize,
-    /// Of these, actions that use a GPU.
-    pub gpus: usize,
+    /// Threads, shared out among the actions.
+    pub cpus: usize,
+    /// Memory in MiB. An action that declares more runs alone.
+    pub memory_mib: u64,
+    /// The memory of each GPU in MiB; [`u64::MAX`] where it is not known.
+    pub gpus_mib: Vec<u64>,
+}
+
+/// What a starting action is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Threads.
+    pub threads: usize,
+    /// Index of its GPU in [`Capacity::gpus_mib`].
+    pub gpu: Option<usize>,
+}
+
+/// What of the capacity is free.
+#[derive(Clone, Debug)]
+struct Free {
+    slots: usize,
+    cpus: usize,
+    memory_mib: u64,
+    gpus: Vec<FreeGpu>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FreeGpu {
+    memory_mib: u64,
+    users: usize,
+}
+
+/// Why an action cannot start now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    Memory,
+    Gpu,
+}
+
+impl Free {
+    fn of(capacity: &Capacity) -> Self {
+        let gpus = capacity.gpus_mib.iter().map(|&memory_mib| FreeGpu { memory_mib, users: 0 });
+        Self {
+            slots: capacity.slots,
+            cpus: capacity.cpus,
+            memory_mib: capacity.memory_mib,
+            gpus: gpus.collect(),
+        }
+    }
+
+    /// The GPU an action would run on, if it uses one, or what it lacks. `running` counts the actions that run.
+    fn place(&self, demand: &Demand, capacity: &Capacity, running: usize) -> Result<Option<usize>, Lack> {
+        if demand.memory_mib.min(capacity.memory_mib) > self.memory_mib && running > 0 {
+            return Err(Lack::Memory);
+        }
+        let fits = |(index, gpu): &(usize, &FreeGpu)| match demand.gpu {
+            Some(GpuShare::Memory(mib)) => mib.min(capacity.gpus_mib[*index]) <= gpu.memory_mib,
+            Some(GpuShare::Whole) | None => gpu.users == 0,
+        };
+        match demand.gpu {
+            None => Ok(None),
+            // The fullest that has room, so that an empty one is left for who needs it whole.
+            Some(_) => {
+                let best = self.gpus.iter().enumerate().filter(fits).min_by_key(|(_, gpu)| gpu.memory_mib);
+                best.map(|(index, _)| Some(index)).ok_or(Lack::Gpu)
+            }
+        }
+    }
+
+    fn take(&mut self, demand: &Demand, grant: Grant) {
+        self.slots -= 1;
+        self.cpus = self.cpus.saturating_sub(grant.threads);
+        self.memory_mib = self.memory_mib.saturating_sub(demand.memory_mib);
+        if let Some(index) = grant.gpu {
+            let gpu = &mut self.gpus[index];
+            gpu.users += 1;
+            gpu.memory_mib = match demand.gpu {
+                Some(GpuShare::Memory(mib)) => gpu.memory_mib.saturating_sub(mib),
+                Some(GpuShare::Whole) | None => 0,
+            };
+        }
+    }
 }
 
 /// Where an instance stands.
@@ -50,6 +153,8 @@ pub enum Phase {
     Keying,
     /// Its action is to be performed, and waits for a slot.
     Queued(ActionDigest),
+    /// Its action went wrong, and waits a while before it is tried again.
+    Delayed(ActionDigest),
     /// Its action is being performed.
     Running(ActionDigest),
     /// It has its result.
@@ -65,7 +170,7 @@ impl Phase {
     pub fn is_over(self) -> bool {
         match self {
             Self::Done | Self::Failed | Self::Skipped(_) => true,
-            Self::Waiting | Self::Keying | Self::Queued(_) | Self::Running(_) => false,
+            Self::Waiting | Self::Keying | Self::Queued(_) | Self::Delayed(_) | Self::Running(_) => false,
         }
     }
 }
@@ -85,6 +190,8 @@ pub enum Event {
     Failed(ActionDigest),
     /// The worker died over the action.
     Crashed(ActionDigest),
+    /// The time for which [`Effect::Delay`] put the action off is over.
+    Ready(ActionDigest),
     /// Inputs of the action are gone; these instances had made them.
     Lost(ActionDigest, Vec<InstanceId>),
     /// The action stopped because it was asked to.
@@ -99,7 +206,9 @@ pub enum Effect {
     /// Find the instance's key and answer [`Event::Cached`], [`Event::Missing`] or [`Event::Refused`].
     Resolve(InstanceId),
     /// Perform the action, which is that of the instance.
-    Start(ActionDigest, InstanceId),
+    Start(ActionDigest, InstanceId, Grant),
+    /// Answer [`Event::Ready`] after a while, the longer the more often it was tried.
+    Delay(ActionDigest, usize),
     /// The instance is over: its phase is `Done`, `Failed` or `Skipped`.
     Ended(InstanceId, Phase),
 }
@@ -108,7 +217,8 @@ pub enum Effect {
 struct Action {
     /// Instances whose action it is, in order.
     instances: BTreeSet<InstanceId>,
-    running: bool,
+    /// What it was given, while it runs.
+    grant: Option<Grant>,
     tries: usize,
 }
 
@@ -123,10 +233,10 @@ pub struct Scheduler {
     /// Inputs of each instance that are not done.
     missing: Vec<usize>,
     actions: BTreeMap<ActionDigest, Action>,
-    /// Rank → action to start.
-    queue: BTreeMap<usize, ActionDigest>,
-    free: Capacity,
-    running: usize,
+    /// Demand → rank → action to start. Sweeps have few demands and many actions.
+    queues: BTreeMap<Demand, BTreeMap<usize, ActionDigest>>,
+    capacity: Capacity,
+    running: BTreeSet<ActionDigest>,
     /// Instances that are not over.
     open: usize,
     /// Instances whose key is being looked up. Nothing starts meanwhile, because they may be what should go first.
@@ -143,7 +253,7 @@ impl Scheduler {
         assert!(capacity.slots > 0, "nothing can run without a slot");
         let mut consumers = vec![Vec::new(); tasks.len()];
         for (index, task) in tasks.iter().enumerate() {
-            assert!(!task.gpu || capacity.gpus > 0, "a task needs a GPU and there is none");
+            assert!(task.demand.gpu.is_none() || !capacity.gpus_mib.is_empty(), "a task needs a GPU and there is none");
             for input in &task.inputs {
                 assert!(input.0 < index, "tasks are in topological order");
                 consumers[input.0].push(InstanceId(index));
@@ -157,9 +267,9 @@ impl Scheduler {
             consumers,
             tasks,
             actions: BTreeMap::new(),
-            queue: BTreeMap::new(),
-            free: capacity,
-            running: 0,
+            queues: BTreeMap::new(),
+            capacity,
+            running: BTreeSet::new(),
             open,
             keying: 0,
             stopping: false,
@@ -187,7 +297,7 @@ impl Scheduler {
 
     /// Whether nothing runs, and nothing will.
     pub fn is_over(&self) -> bool {
-        self.running == 0 && (self.stopping || self.open == 0)
+        self.running.is_empty() && (self.stopping || self.open == 0)
     }
 
     /// Takes in an event, and says what to do now.
@@ -206,19 +316,18 @@ impl Scheduler {
                 }
             }
             Event::Failed(digest) => {
-                for id in self.release(&digest) {
-                    self.end(id, Phase::Failed, &mut effects);
-                }
+                let again = self.tries(&digest) <= self.task_of(&digest).retries;
+                self.try_again(&digest, again, &mut effects);
             }
             Event::Crashed(digest) => {
-                let again = self.may_try_again(&digest);
-                for id in self.release(&digest) {
-                    if again {
-                        self.set(id, Phase::Keying);
-                        self.enqueue(id, digest);
-                    } else {
-                        self.end(id, Phase::Failed, &mut effects);
-                    }
+                let again = self.tries(&digest) < MOST_TRIES;
+                self.try_again(&digest, again, &mut effects);
+            }
+            Event::Ready(digest) => {
+                let instances: Vec<InstanceId> = self.instances(&digest).collect();
+                for id in instances.into_iter().filter(|&id| self.phase(id) == Phase::Delayed(digest)) {
+                    self.set(id, Phase::Keying);
+                    self.enqueue(id, digest);
                 }
             }
             Event::Lost(digest, producers) => self.lose(&digest, &producers, &mut effects),
@@ -274,7 +383,12 @@ impl Scheduler {
         self.tasks[id.0].inputs.iter().find_map(|&input| match self.phase(input) {
             Phase::Failed => Some(input),
             Phase::Skipped(cause) => Some(cause),
-            Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) | Phase::Done => None,
+            Phase::Waiting
+            | Phase::Keying
+            | Phase::Queued(_)
+            | Phase::Delayed(_)
+            | Phase::Running(_)
+            | Phase::Done => None,
         })
     }
 
@@ -282,47 +396,102 @@ impl Scheduler {
         assert_eq!(self.phase(id), Phase::Keying, "only an instance that is being keyed gets a key");
         let action = self.actions.entry(digest).or_default();
         action.instances.insert(id);
-        if action.running {
+        if action.grant.is_some() {
             self.set(id, Phase::Running(digest));
         } else {
-            self.queue.insert(self.ranks[id.0], digest);
+            let demand = self.task_of(&digest).demand;
+            self.queues.entry(demand).or_default().insert(self.ranks[id.0], digest);
             self.set(id, Phase::Queued(digest));
         }
     }
 
     fn start_ready(&mut self, effects: &mut Vec<Effect>) {
-        while !self.stopping && self.keying == 0 && self.free.slots > 0 {
-            let fits = |digest: &ActionDigest| self.free.gpus > 0 || !self.needs_gpu(digest);
-            let Some(digest) = self.queue.values().copied().find(fits) else { return };
-            self.queue.retain(|_, queued| *queued != digest);
-            self.free.slots -= 1;
-            self.free.gpus -= usize::from(self.needs_gpu(&digest));
-            self.running += 1;
+        while !self.stopping && self.keying == 0 && self.running.len() < self.capacity.slots {
+            let Some((digest, gpu)) = self.next_to_start() else { return };
+            let demand = self.task_of(&digest).demand;
+            let free = self.free();
+            // What is ready shares what is free.
+            let ready: usize = self.queues.values().map(BTreeMap::len).sum();
+            let sharers = ready.min(free.slots).max(1);
+            let threads = demand.cpus.min(free.cpus.div_ceil(sharers)).max(1);
+            let grant = Grant { threads, gpu };
+            self.running.insert(digest);
             let action = self.actions.get_mut(&digest).expect("what is queued is an action");
-            action.running = true;
+            action.grant = Some(grant);
             action.tries += 1;
             let instances = action.instances.clone();
-            effects.push(Effect::Start(digest, *instances.first().expect("an action has an instance")));
+            let queue = self.queues.get_mut(&demand).expect("it came from this queue");
+            instances.iter().for_each(|id| drop(queue.remove(&self.ranks[id.0])));
+            if queue.is_empty() {
+                self.queues.remove(&demand);
+            }
+            effects.push(Effect::Start(digest, *instances.first().expect("an action has an instance"), grant));
             for id in instances {
                 self.set(id, Phase::Running(digest));
             }
         }
     }
 
-    /// Gives back what a running action held, and hands out its instances.
+    /// The first action in order of rank that may start, and its GPU.
+    fn next_to_start(&self) -> Option<(ActionDigest, Option<usize>)> {
+        let mut heads: Vec<(usize, &Demand, ActionDigest)> = self
+            .queues
+            .iter()
+            .filter_map(|(demand, queue)| queue.first_key_value().map(|(&rank, &digest)| (rank, demand, digest)))
+            .collect();
+        heads.sort_unstable_by_key(|&(rank, ..)| rank);
+        let free = self.free();
+        let mut gpu_is_waited_for = false;
+        for (_, demand, digest) in heads {
+            if gpu_is_waited_for && demand.gpu.is_some() {
+                continue;
+            }
+            match free.place(demand, &self.capacity, self.running.len()) {
+                Ok(gpu) => return Some((digest, gpu)),
+                Err(Lack::Memory) => return None,
+                Err(Lack::Gpu) => gpu_is_waited_for = true,
+            }
+        }
+        None
+    }
+
+    /// What the running actions leave.
+    fn free(&self) -> Free {
+        let mut free = Free::of(&self.capacity);
+        for digest in &self.running {
+            let grant = self.actions[digest].grant.expect("what runs was given something");
+            free.take(&self.task_of(digest).demand, grant);
+        }
+        free
+    }
+
+    /// Ends a running action, and hands out its instances.
     fn release(&mut self, digest: &ActionDigest) -> BTreeSet<InstanceId> {
-        let gpu = self.needs_gpu(digest);
         let action = self.actions.get_mut(digest).expect("only an action that was started can end");
-        assert!(action.running, "only a running action can end");
-        action.running = false;
-        self.running -= 1;
-        self.free.slots += 1;
-        self.free.gpus += usize::from(gpu);
+        assert!(action.grant.take().is_some(), "only a running action can end");
+        self.running.remove(digest);
         std::mem::take(&mut action.instances)
     }
 
+    /// An action that went wrong is tried again after a while, or has failed.
+    fn try_again(&mut self, digest: &ActionDigest, again: bool, effects: &mut Vec<Effect>) {
+        let instances = self.release(digest);
+        if again {
+            let action = self.actions.get_mut(digest).expect("it just ran");
+            action.instances.clone_from(&instances);
+            effects.push(Effect::Delay(*digest, action.tries));
+        }
+        for id in instances {
+            if again {
+                self.set(id, Phase::Delayed(*digest));
+            } else {
+                self.end(id, Phase::Failed, effects);
+            }
+        }
+    }
+
     fn lose(&mut self, digest: &ActionDigest, producers: &[InstanceId], effects: &mut Vec<Effect>) {
-        let again = self.may_try_again(digest);
+        let again = self.tries(digest) < MOST_TRIES;
         let instances = self.release(digest);
         for &id in &instances {
             self.set(id, Phase::Waiting);
@@ -344,13 +513,14 @@ impl Scheduler {
         }
     }
 
-    fn may_try_again(&self, digest: &ActionDigest) -> bool {
-        self.actions.get(digest).is_some_and(|action| action.tries < MOST_TRIES)
+    fn tries(&self, digest: &ActionDigest) -> usize {
+        self.actions.get(digest).map_or(0, |action| action.tries)
     }
 
-    fn needs_gpu(&self, digest: &ActionDigest) -> bool {
-        // Equal keys are equal stages, so any instance speaks for all.
-        self.instances(digest).next().is_some_and(|id| self.tasks[id.0].gpu)
+    /// The task of an action. Equal keys are equal stages, so any instance speaks for all.
+    fn task_of(&self, digest: &ActionDigest) -> &Task {
+        let id = self.instances(digest).next().expect("an action has an instance");
+        &self.tasks[id.0]
     }
 }
 

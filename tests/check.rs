@@ -534,7 +534,7 @@ fn the_shape_of_the_file() {
       |
     2 |         nam: "x",
       |         ^^^ did you mean `name`?
-      = help: its fields: `name`, `stages`, `axes`, `seeds`, `tables`
+      = help: its fields: `name`, `stages`, `axes`, `sweep`, `seeds`, `tables`, `include`, `extends`, `set`
 
     error: "a.b" cannot be a stage's name
      --> p.ron:4:13
@@ -724,8 +724,7 @@ fn the_program_checks_and_lists() {
     "#);
     insta::assert_snapshot!(told(3, &["check", "missing.ron"]), @r"error: cannot read missing.ron: No such file or directory (os error 2)");
     insta::assert_snapshot!(told(3, &["check", "binary.ron"]), @r"
-    error: cannot read binary.ron: line 2 is not UTF-8
-     = help: save the file as UTF-8
+    error: cannot read binary.ron: line 2 is not UTF-8; save the file as UTF-8
     ");
     insta::assert_snapshot!(told(1, &["stages", "Comand"]), @r"error: there is no stage kind `Comand`; did you mean `Command`?");
     assert!(told(0, &["stages"]).contains("Command "));

@@ -1,40 +1,38 @@
 //! `ablate check`.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use clap::Args;
 
+use super::project::Source;
 use super::{Context, Failure, exit};
-use crate::expand::expand;
-use crate::pipeline;
 use crate::progress::counted;
 use crate::source::SourceMap;
 
 /// Check a pipeline file and count what it expands to; every error is shown with its place
 #[derive(Args)]
 pub struct Check {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// Checks a pipeline without looking into the store.
 pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let mut sources = SourceMap::new();
-    let checked = pipeline::load(&args.file, &mut sources)
-        .and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline)));
-    let (graph, pipeline) = checked.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(&sources)))?;
+    let graph = args.source.expand(context.registry, &mut SourceMap::new())?;
+    let seeds: BTreeSet<u64> = graph.trials.iter().map(|trial| trial.seed).collect();
+    let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| instance.stage.as_str()).collect();
     let counts = [
-        (pipeline.stages.len(), "stage"),
-        (pipeline.axes.len(), "axis"),
-        (graph.trials.len() / pipeline.seeds.len(), "point"),
-        (pipeline.seeds.len(), "seed"),
+        (stages.len(), "stage"),
+        (graph.axes.len(), "axis"),
+        (graph.trials.len() / seeds.len(), "point"),
+        (seeds.len(), "seed"),
         (graph.instances.len(), "instance"),
-        (pipeline.tables.len(), "table"),
+        (graph.tables.len(), "table"),
     ];
     let counts = counts.map(|(count, what)| match what {
         "axis" if count != 1 => format!("{count} axes"),
         _ => counted(count, what),
     });
-    writeln!(context.out, "{} is sound: {}", args.file.display(), counts.join(", "))?;
+    writeln!(context.out, "{} is sound: {}", args.source.file.display(), counts.join(", "))?;
     Ok(exit::DONE)
 }

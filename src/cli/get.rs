@@ -8,7 +8,7 @@ use ablate_stage::Port;
 use ablate_stage::cache::Object;
 use clap::Args;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::{Context, Failure, exit, select};
 use crate::graph::InstanceId;
 use crate::plan::Plan;
@@ -16,8 +16,8 @@ use crate::plan::Plan;
 /// Export artifacts of finished stages as files
 #[derive(Args)]
 pub struct Get {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// A stage, as `graph`, or some of its instances, as `graph[k=5]`, with an output after a dot, or all outputs
     artifact: String,
     /// The file to write, where there is one artifact, or the folder to write to
@@ -27,7 +27,7 @@ pub struct Get {
 
 /// Exports what the name says.
 pub fn get(args: &Get, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.file, context)?;
+    let project = Project::open(&args.source, context)?;
     let plan = project.plan()?;
     let (chosen, output) = choose(&project, &args.artifact)?;
     let mut artifacts = Vec::new();

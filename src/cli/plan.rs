@@ -1,10 +1,8 @@
 //! `ablate plan`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::why::reason_in_words;
 use super::{Context, Failure, exit};
 use crate::graph::InstanceId;
@@ -14,8 +12,8 @@ use crate::progress::counted;
 /// Show what `run` would do, and why; nothing is run
 #[derive(Args)]
 pub struct Plan {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// What the plan says of a stage.
@@ -29,7 +27,7 @@ struct Tally {
 
 /// Shows what is missing.
 pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.file, context)?;
+    let project = Project::open(&args.source, context)?;
     let graph = &project.graph;
     let plan = project.plan()?;
     let mut tallies: Vec<Tally> = Vec::new();

@@ -2,14 +2,45 @@
 
 use std::path::{Path, PathBuf};
 
+use ablate_stage::Registry;
 use ablate_stage::cache::Store;
+use clap::Args;
 
 use super::{Context, Failure, exit};
 use crate::expand::expand;
 use crate::graph::Graph;
-use crate::pipeline;
+use crate::pipeline::{self, Overrides};
 use crate::plan::{Plan, plan};
 use crate::source::SourceMap;
+
+/// A pipeline file, and what is changed in it for once.
+#[derive(Args)]
+pub struct Source {
+    /// The pipeline file
+    pub file: PathBuf,
+    /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
+    #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]
+    pub set: Vec<String>,
+    /// Keep only these values of an axis, by their labels, or give it new ones, or add it: `graph.k=5,10`
+    #[arg(long, value_name = "AXIS=VALUES", help_heading = "Pipeline")]
+    pub axis: Vec<String>,
+    /// The seeds: `0..5`, or `0,3,7`
+    #[arg(long, help_heading = "Pipeline")]
+    pub seeds: Option<String>,
+}
+
+impl Source {
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), axis: self.axis.clone(), seeds: self.seeds.clone() }
+    }
+
+    /// Reads and expands the pipeline.
+    pub fn expand(&self, registry: &Registry, sources: &mut SourceMap) -> Result<Graph, Failure> {
+        let graph = pipeline::load(&self.file, &self.overrides(), sources)
+            .and_then(|pipeline| expand(&pipeline, registry));
+        graph.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(sources)))
+    }
+}
 
 /// A pipeline, checked and expanded, with its store.
 pub struct Project {
@@ -27,13 +58,11 @@ pub struct Project {
 
 impl Project {
     /// Reads a pipeline file, and opens its store.
-    pub fn open(file: &Path, context: &Context<'_>) -> Result<Self, Failure> {
+    pub fn open(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
         let mut sources = SourceMap::new();
-        let graph =
-            pipeline::load(file, &mut sources).and_then(|pipeline| expand(&pipeline, context.registry));
-        let graph = graph.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(&sources)))?;
-        let file = file.canonicalize().map_err(|error| {
-            Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", file.display()))
+        let graph = source.expand(context.registry, &mut sources)?;
+        let file = source.file.canonicalize().map_err(|error| {
+            Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", source.file.display()))
         })?;
         let root = root(file.parent().expect("a file is in a folder"));
         let store = open_store(&root, context)?;

@@ -9,7 +9,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::{Context, Failure, exit};
 use crate::execute::{ExecuteError, Runner, Settings};
 use crate::graph::Graph;
@@ -20,8 +20,8 @@ use crate::progress::{Bars, Lines, Progress};
 /// Run what is missing of a pipeline, and print its tables
 #[derive(Args)]
 pub struct Run {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Stages at once; the processor's threads are split evenly among them
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
@@ -36,7 +36,7 @@ pub struct Run {
 /// Runs what is missing.
 pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let clock = Instant::now();
-    let project = Project::open(&args.file, context)?;
+    let project = Project::open(&args.source, context)?;
     let graph = &project.graph;
     let plan = project.plan()?;
     let device = if plan.is_complete() && args.device == "auto" {

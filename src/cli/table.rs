@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use polars::prelude::PolarsError;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::{Context, Failure, exit};
 use crate::graph::InstanceId;
 use crate::journal::{self, Event};
@@ -18,8 +18,8 @@ use crate::table::{self, Table};
 /// Print a pipeline's tables from what is in the store; nothing is run
 #[derive(Args)]
 pub struct Tables {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// The table; all of them if none is named
     name: Option<String>,
     /// How tables are written
@@ -46,7 +46,7 @@ enum Format {
 
 /// Prints the tables.
 pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.file, context)?;
+    let project = Project::open(&args.source, context)?;
     let plan = project.plan()?;
     let failed = failed(&project);
     let outcome = |id: InstanceId| outcome(&project, &plan, &failed, id);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::Args;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
 use crate::graph::InstanceId;
@@ -16,15 +15,15 @@ use crate::plan::{History, Keys, Plan, Reason, State};
 /// Say why stages would run: the field that moved, its old and new value, and where it is written
 #[derive(Args)]
 pub struct Why {
-    /// The pipeline file
-    file: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// A stage, as `graph`, or some of its instances, as `graph[k=5]`
     stage: String,
 }
 
 /// Explains the instances of a name, and what these wait for.
 pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.file, context)?;
+    let project = Project::open(&args.source, context)?;
     let plan = project.plan()?;
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;

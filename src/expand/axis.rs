@@ -1,82 +1,107 @@
-//! What an axis sets, and setting it.
+//! What axes and settings set, and setting it.
+
+use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Assigned, Pipeline, Setting, WireSpec};
 use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
 
 /// The most names a path may have below its stage.
 const MAX_PATH: usize = 32;
 
-/// An axis on a stage kind or on a field below it.
-pub(super) struct FieldAxis {
+/// A stage kind or a field below it, and what an axis puts there.
+pub(super) struct FieldAxis<'a> {
     /// Index of the axis.
     pub axis: usize,
     /// Field names from the stage; none for the stage kind itself.
     pub path: Vec<String>,
-    /// Where the path was written.
+    /// Where the path was first written.
     pub span: Span,
+    /// By value of the axis: the place of the path and what is put there; `None` where the stage stays as written.
+    pub values: Vec<Option<(Span, &'a Node)>>,
 }
 
-/// An axis on an input.
-pub(super) struct WireAxis {
+/// An input, and what an axis plugs it into.
+pub(super) struct WireAxis<'a> {
     /// Index of the axis.
     pub axis: usize,
     /// The input port, at the place of the path.
     pub port: Name,
+    /// By value of the axis.
+    pub values: Vec<Plugged<'a>>,
+}
+
+/// What a value of an axis does with an input.
+#[derive(Clone, Copy)]
+pub(super) enum Plugged<'a> {
+    /// It stays as written.
+    AsWritten,
+    /// It is left open.
+    Open,
+    /// It is plugged into this.
+    Into(&'a Node),
 }
 
 /// What the axes set of one stage.
 #[derive(Default)]
-pub(super) struct StageAxes {
+pub(super) struct StageAxes<'a> {
     /// Outer fields before the fields below them.
-    pub fields: Vec<FieldAxis>,
+    pub fields: Vec<FieldAxis<'a>>,
     /// In the order of the axes.
-    pub wires: Vec<WireAxis>,
+    pub wires: Vec<WireAxis<'a>>,
+}
+
+/// A place in a stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// A field by the names that lead to it; none for the stage kind itself.
+    Field(Vec<String>),
+    /// An input port.
+    Input(String),
 }
 
 /// What the axes set, by stage.
-pub(super) fn resolve(pipeline: &Pipeline, wrong: &mut Diagnostics) -> Vec<StageAxes> {
-    let mut stages: Vec<StageAxes> = pipeline.stages.iter().map(|_| StageAxes::default()).collect();
+pub(super) fn resolve<'a>(pipeline: &'a Pipeline, wrong: &mut Diagnostics) -> Vec<StageAxes<'a>> {
+    let mut stages: Vec<StageAxes<'a>> = pipeline.stages.iter().map(|_| StageAxes::default()).collect();
+    let mut set: BTreeMap<(usize, Place), (usize, Span)> = BTreeMap::new();
     for (axis, spec) in pipeline.axes.iter().enumerate() {
-        for path in &spec.paths {
-            let span = path.span;
-            let mut segments = path.text.split('.');
-            let stage = segments.next().expect("a split has a first part");
-            let path: Vec<String> = segments.map(str::to_owned).collect();
-            let Some(index) = pipeline.stages.iter().position(|it| it.name.text == stage) else {
-                let names = pipeline.stages.iter().map(|it| it.name.text.as_str());
-                let error = Diagnostic::new(span, format!("there is no stage `{stage}`"));
-                wrong.push(error.suggest(stage, "the stages", names));
+        for (value, setting) in spec
+            .values
+            .iter()
+            .enumerate()
+            .flat_map(|(index, value)| value.settings.iter().map(move |it| (index, it)))
+        {
+            let Some((stage, place)) = locate(pipeline, &setting.path, wrong) else { continue };
+            let span = setting.path.span;
+            let &mut (first_axis, first) = set.entry((stage, place.clone())).or_insert((axis, span));
+            if first_axis != axis {
+                wrong.push(set_twice(span, first));
                 continue;
-            };
-            let stage = &mut stages[index];
-            match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["from", port] => {
-                    let port = Name { span, text: port.to_owned() };
-                    match stage.wires.iter().find(|wire| wire.port.text == port.text) {
-                        Some(other) => wrong.push(set_twice(span, other.port.span)),
-                        None => stage.wires.push(WireAxis { axis, port }),
+            }
+            let at = Slot { axis, value, count: spec.values.len(), span };
+            match (&setting.value, place) {
+                (Assigned::Value(node), Place::Field(path)) => stages[stage].put_field(at, path, node, wrong),
+                (Assigned::Value(node), Place::Input(port)) => {
+                    let plugged = match &node.value {
+                        Value::Name(name) if name == "None" => Plugged::Open,
+                        _ => Plugged::Into(node),
+                    };
+                    stages[stage].put_wire(at, &port, plugged);
+                }
+                (Assigned::Stage { stage: node, from }, Place::Field(path)) => {
+                    stages[stage].put_field(at, path, node, wrong);
+                    for port in
+                        ports(&pipeline.stages[stage].from, spec.values.iter().flat_map(|it| &it.settings))
+                    {
+                        let wire = from.iter().find(|wire| wire.port.text == port);
+                        let plugged = wire.map_or(Plugged::Open, |wire| Plugged::Into(&wire.source));
+                        stages[stage].put_wire(at, port, plugged);
                     }
                 }
-                _ if path.len() > MAX_PATH => {
-                    let error = format!("a path of {} names, more than {MAX_PATH}", path.len() + 1);
-                    wrong.push(Diagnostic::new(span, error));
+                (Assigned::Stage { .. }, Place::Input(_)) => {
+                    unreachable!("only a whole stage has inputs of its own")
                 }
-                ["from", ..] => wrong.push(
-                    Diagnostic::new(span, "a path to an input is `stage.from.port`")
-                        .help("write it with one port after `from`"),
-                ),
-                _ if path.iter().any(String::is_empty) => {
-                    wrong.push(
-                        Diagnostic::new(span, "a path has a name between dots")
-                            .help("write `stage.field`, `stage.from.port` or `stage`"),
-                    );
-                }
-                _ => match stage.fields.iter().find(|field| field.path == path) {
-                    Some(other) => wrong.push(set_twice(span, other.span)),
-                    None => stage.fields.push(FieldAxis { axis, path, span }),
-                },
             }
         }
     }
@@ -84,6 +109,77 @@ pub(super) fn resolve(pipeline: &Pipeline, wrong: &mut Diagnostics) -> Vec<Stage
         stage.fields.sort_by_key(|field| field.path.len());
     }
     stages
+}
+
+/// The input ports a stage has as written or with any value of an axis.
+fn ports<'a>(written: &'a [WireSpec], settings: impl Iterator<Item = &'a Setting>) -> Vec<&'a str> {
+    let brought = settings.flat_map(|setting| match &setting.value {
+        Assigned::Stage { from, .. } => from.as_slice(),
+        Assigned::Value(_) => &[],
+    });
+    super::sorted(written.iter().chain(brought).map(|wire| wire.port.text.as_str()))
+}
+
+/// A value of an axis, and where it is set.
+#[derive(Clone, Copy)]
+struct Slot {
+    axis: usize,
+    value: usize,
+    /// How many values the axis has.
+    count: usize,
+    span: Span,
+}
+
+impl<'a> StageAxes<'a> {
+    fn put_field(&mut self, at: Slot, path: Vec<String>, node: &'a Node, wrong: &mut Diagnostics) {
+        let known = self.fields.iter().position(|field| field.path == path);
+        let known = known.unwrap_or_else(|| {
+            self.fields.push(FieldAxis { axis: at.axis, path, span: at.span, values: vec![None; at.count] });
+            self.fields.len() - 1
+        });
+        match &mut self.fields[known].values[at.value] {
+            Some((first, _)) => wrong.push(set_twice(at.span, *first)),
+            empty => *empty = Some((at.span, node)),
+        }
+    }
+
+    fn put_wire(&mut self, at: Slot, port: &str, plugged: Plugged<'a>) {
+        let known = self.wires.iter().position(|wire| wire.port.text == port);
+        let known = known.unwrap_or_else(|| {
+            let port = Name { span: at.span, text: port.to_owned() };
+            self.wires.push(WireAxis { axis: at.axis, port, values: vec![Plugged::AsWritten; at.count] });
+            self.wires.len() - 1
+        });
+        self.wires[known].values[at.value] = plugged;
+    }
+}
+
+/// The stage and the place in it that a path leads to.
+pub(super) fn locate(pipeline: &Pipeline, path: &Name, wrong: &mut Diagnostics) -> Option<(usize, Place)> {
+    let span = path.span;
+    let mut segments = path.text.split('.');
+    let stage = segments.next().expect("a split has a first part");
+    let path: Vec<String> = segments.map(str::to_owned).collect();
+    let Some(index) = pipeline.stages.iter().position(|it| it.name.text == stage) else {
+        let names = pipeline.stages.iter().map(|it| it.name.text.as_str());
+        let error = Diagnostic::new(span, format!("there is no stage `{stage}`"));
+        wrong.push(error.suggest(stage, "the stages", names));
+        return None;
+    };
+    let place = match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["from", port] => Ok(Place::Input(port.to_owned())),
+        _ if path.len() > MAX_PATH => {
+            Err(Diagnostic::new(span, format!("a path of {} names, more than {MAX_PATH}", path.len() + 1)))
+        }
+        ["from", ..] => Err(Diagnostic::new(span, "a path to an input is `stage.from.port`")
+            .help("write it with one port after `from`")),
+        _ if path.iter().any(String::is_empty) => {
+            Err(Diagnostic::new(span, "a path has a name between dots")
+                .help("write `stage.field`, `stage.from.port` or `stage`"))
+        }
+        _ => Ok(Place::Field(path)),
+    };
+    place.map_err(|error| wrong.push(error)).ok().map(|place| (index, place))
 }
 
 fn set_twice(span: Span, first: Span) -> Diagnostic {

@@ -1,13 +1,14 @@
 //! A stage with the values its own axes give it, decoded once for each combination.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ablate_stage::{DynStage, Port, Registry};
 
-use super::axis::{self, FieldAxis, SetError, StageAxes};
+use super::axis::{self, FieldAxis, SetError};
+use super::sweep::Point;
 use crate::decode::decode_stage;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::pipeline::{AxisSpec, StageSpec};
 use crate::source::{SourceId, Span};
 use crate::syntax::{self, Node};
 
@@ -20,18 +21,20 @@ pub(super) struct Variant {
     pub seeded: bool,
 }
 
-/// A stage for every combination of the axes on its fields.
+/// A stage for every combination of the values that points give the axes on its fields.
 pub(super) struct Variants {
-    /// The axes on its fields, each once, with how many values each has.
-    axes: Vec<(usize, usize)>,
-    /// By the axes' values, the last axis fastest; `None` where it does not decode.
+    /// The axes on its fields, each once.
+    axes: Vec<usize>,
+    /// In the order of their first points; `None` where one does not decode.
     all: Vec<Option<Variant>>,
+    /// By point.
+    of_point: Vec<u32>,
 }
 
 impl Variants {
-    /// The variant's index at a point of all axes.
-    pub fn index(&self, point: &[usize]) -> usize {
-        self.axes.iter().fold(0, |index, &(axis, count)| index * count + point[axis])
+    /// The variant's index at a point.
+    pub fn index(&self, point: usize) -> usize {
+        self.of_point[point] as usize
     }
 
     /// A variant, if it decoded.
@@ -46,74 +49,77 @@ impl Variants {
 
     /// The axes on its fields.
     pub fn axes(&self) -> impl Iterator<Item = usize> {
-        self.axes.iter().map(|&(axis, _)| axis)
+        self.axes.iter().copied()
     }
 
-    /// Decodes a stage for every combination of the axes on its fields.
+    /// Decodes a stage at every point.
     pub fn decode(
-        spec: &StageSpec,
-        stage_axes: &StageAxes,
-        axes: &[AxisSpec],
+        stage: &Node,
+        fields: &[FieldAxis<'_>],
+        points: &[Point],
         registry: &Registry,
         wrong: &mut Diagnostics,
     ) -> Self {
-        let mut own: Vec<usize> = stage_axes.fields.iter().map(|field| field.axis).collect();
-        own.sort_unstable();
-        own.dedup();
-        let own: Vec<(usize, usize)> = own.iter().map(|&axis| (axis, axes[axis].values.len())).collect();
-        if !own.is_empty() {
-            check_replaced(spec, &stage_axes.fields, registry, wrong);
+        let axes = super::sorted(fields.iter().map(|field| field.axis));
+        if !axes.is_empty() {
+            check_replaced(stage, fields, registry, wrong);
         }
-        let count = own.iter().map(|&(_, count)| count).product();
-        let mut all = Vec::with_capacity(count);
-        for index in 0..count {
-            let value_of =
-                |field: &FieldAxis| &axes[field.axis].values[value_index(&own, index, field.axis)].value;
-            let variant = substitute(spec, &stage_axes.fields, value_of, registry)
-                .map_err(Diagnostics::from)
-                .and_then(|node| decode(node, registry));
-            all.push(variant.map_err(|errors| wrong.extend(errors)).ok());
-        }
-        Self { axes: own, all }
+        let mut known: HashMap<Vec<Option<usize>>, u32> = HashMap::new();
+        let mut all = Vec::new();
+        let of_point = points.iter().map(|point| {
+            let values = axes.iter().map(|&axis| point[axis]).collect();
+            *known.entry(values).or_insert_with(|| {
+                let variant = substitute(stage, fields, point, registry)
+                    .map_err(Diagnostics::from)
+                    .and_then(|node| decode(node, registry));
+                all.push(variant.map_err(|errors| wrong.extend(errors)).ok());
+                u32::try_from(all.len() - 1).expect("there are no more variants than trials")
+            })
+        });
+        let of_point = of_point.collect();
+        Self { axes, all, of_point }
     }
-}
-
-/// Which value an axis has in the combination of that index.
-fn value_index(own: &[(usize, usize)], mut index: usize, axis: usize) -> usize {
-    for &(other, count) in own.iter().rev() {
-        if other == axis {
-            return index % count;
-        }
-        index /= count;
-    }
-    unreachable!("only a stage's own axes are asked for")
 }
 
 /// The stage's syntax with the axes' values in it.
-fn substitute<'a>(
-    spec: &StageSpec,
-    fields: &[FieldAxis],
-    value_of: impl Fn(&FieldAxis) -> &'a Node,
+fn substitute(
+    stage: &Node,
+    fields: &[FieldAxis<'_>],
+    point: &Point,
     registry: &Registry,
 ) -> Result<Node, Diagnostic> {
-    let mut node = spec.stage.clone();
+    let mut node = stage.clone();
     for field in fields {
-        set_writing_out(&mut node, field, value_of(field), registry).map_err(|error| match error {
-            SetError::NoFields(error) => error,
-            SetError::NotWritten => unreachable!("every piece above the last is written out"),
-        })?;
+        let set = point[field.axis].and_then(|value| field.values[value]);
+        if let Some((span, value)) = set {
+            put(&mut node, &field.path, span, value, registry)?;
+        }
     }
     Ok(node)
+}
+
+/// Puts a value where a path leads.
+pub(super) fn put(
+    node: &mut Node,
+    path: &[String],
+    span: Span,
+    value: &Node,
+    registry: &Registry,
+) -> Result<(), Diagnostic> {
+    set_writing_out(node, path, span, value, registry).map_err(|error| match error {
+        SetError::NoFields(error) => error,
+        SetError::NotWritten => unreachable!("every piece above the last is written out"),
+    })
 }
 
 /// Sets a field, having written out the defaults above it.
 fn set_writing_out(
     node: &mut Node,
-    field: &FieldAxis,
+    path: &[String],
+    span: Span,
     value: &Node,
     registry: &Registry,
 ) -> Result<(), SetError> {
-    let (path, span) = (&field.path, field.span);
     for _ in path {
         match axis::set(node, path, span, value) {
             Err(SetError::NotWritten) => {
@@ -126,11 +132,11 @@ fn set_writing_out(
     axis::set(node, path, span, value)
 }
 
-/// Records what is wrong with the values that axes replace: no trial uses them, yet they are read by people.
-fn check_replaced(spec: &StageSpec, fields: &[FieldAxis], registry: &Registry, wrong: &mut Diagnostics) {
+/// Records what is wrong with the values that axes replace: no trial may use them, yet they are read by people.
+fn check_replaced(stage: &Node, fields: &[FieldAxis<'_>], registry: &Registry, wrong: &mut Diagnostics) {
     let replaced: Vec<Span> = fields
         .iter()
-        .filter_map(|field| field.path.iter().try_fold(&spec.stage, |node, name| node.child(name)))
+        .filter_map(|field| field.path.iter().try_fold(stage, |node, name| node.child(name)))
         .map(|node| node.span)
         .collect();
     let is_inside = |place: Span| {
@@ -138,7 +144,7 @@ fn check_replaced(spec: &StageSpec, fields: &[FieldAxis], registry: &Registry, w
             .iter()
             .any(|span| span.source == place.source && span.start <= place.start && place.end <= span.end)
     };
-    if let Err(errors) = decode(spec.stage.clone(), registry) {
+    if let Err(errors) = decode(stage.clone(), registry) {
         wrong.extend(
             errors.into_iter().filter(|error| error.labels.iter().any(|&(place, _)| is_inside(place))),
         );

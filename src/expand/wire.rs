@@ -6,10 +6,11 @@ use ablate_stage::{ArtifactKind, Port};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::axis::StageAxes;
+use super::axis::{Plugged, StageAxes};
+use super::sweep::Point;
 use super::variant::Variant;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::pipeline::{Pipeline, StageSpec};
+use crate::pipeline::{Pipeline, WireSpec};
 use crate::source::Span;
 use crate::syntax::{Name, Node, Value};
 
@@ -17,13 +18,15 @@ use crate::syntax::{Name, Node, Value};
 pub(super) struct Input {
     /// The port, at the place it was written.
     pub port: Name,
-    feed: Feed,
+    /// As written in the stage.
+    written: Plug,
+    by_axis: Option<ByAxis>,
 }
 
-enum Feed {
-    Fixed(Plug),
-    /// By the value of an axis.
-    ByAxis(usize, Vec<Plug>),
+struct ByAxis {
+    axis: usize,
+    /// By value; `None` where it stays as written.
+    plugs: Vec<Option<Plug>>,
 }
 
 /// What an input is plugged into.
@@ -44,45 +47,48 @@ pub(super) enum Plug {
 }
 
 impl Input {
-    /// What it is plugged into at a point of all axes.
-    pub fn plug(&self, point: &[usize]) -> &Plug {
-        match &self.feed {
-            Feed::Fixed(plug) => plug,
-            Feed::ByAxis(axis, plugs) => &plugs[point[*axis]],
-        }
+    /// What it is plugged into at a point.
+    pub fn plug(&self, point: &Point) -> &Plug {
+        let set = self.by_axis.as_ref().and_then(|by| by.plugs[point[by.axis]?].as_ref());
+        set.unwrap_or(&self.written)
     }
 
     /// The axis that decides what it is plugged into.
     pub fn axis(&self) -> Option<usize> {
-        match self.feed {
-            Feed::Fixed(_) => None,
-            Feed::ByAxis(axis, _) => Some(axis),
-        }
+        self.by_axis.as_ref().map(|by| by.axis)
     }
 }
 
 /// The inputs of a stage, as written and as its axes set them.
 pub(super) fn inputs(
     pipeline: &Pipeline,
-    stage: &StageSpec,
-    axes: &StageAxes,
+    written: &[WireSpec],
+    axes: &StageAxes<'_>,
+    points: &[Point],
     wrong: &mut Diagnostics,
 ) -> Vec<Input> {
-    let mut inputs = Vec::new();
-    for wire in &stage.from {
-        if !axes.wires.iter().any(|axis| axis.port.text == wire.port.text) {
-            let feed = Feed::Fixed(plug(pipeline, &wire.source, wrong));
-            inputs.push(Input { port: wire.port.clone(), feed });
-        }
+    let set_by = |port: &Name| axes.wires.iter().find(|axis| axis.port.text == port.text);
+    let mut inputs: Vec<Input> = Vec::new();
+    for wire in written {
+        // What an axis replaces at every point is not looked at.
+        let replaced = set_by(&wire.port).is_some_and(|by| {
+            let sets = |value: usize| !matches!(by.values[value], Plugged::AsWritten);
+            points.iter().all(|point| point[by.axis].is_some_and(sets))
+        });
+        let plug = if replaced { Plug::Open } else { plug(pipeline, &wire.source, wrong) };
+        inputs.push(Input { port: wire.port.clone(), written: plug, by_axis: None });
     }
     for wire in &axes.wires {
-        let values = &pipeline.axes[wire.axis].values;
-        let plugs = values.iter().map(|value| match &value.value.value {
-            Value::Name(name) if name == "None" => Plug::Open,
-            _ => plug(pipeline, &value.value, wrong),
+        let plugs = wire.values.iter().map(|value| match *value {
+            Plugged::AsWritten => None,
+            Plugged::Open => Some(Plug::Open),
+            Plugged::Into(source) => Some(plug(pipeline, source, wrong)),
         });
-        let feed = Feed::ByAxis(wire.axis, plugs.collect());
-        inputs.push(Input { port: wire.port.clone(), feed });
+        let by_axis = Some(ByAxis { axis: wire.axis, plugs: plugs.collect() });
+        match inputs.iter_mut().find(|input| input.port.text == wire.port.text) {
+            Some(input) => input.by_axis = by_axis,
+            None => inputs.push(Input { port: wire.port.clone(), written: Plug::Open, by_axis }),
+        }
     }
     inputs
 }
@@ -119,7 +125,7 @@ fn plug(pipeline: &Pipeline, source: &Node, wrong: &mut Diagnostics) -> Plug {
 pub(super) fn order(
     pipeline: &Pipeline,
     inputs: &[Vec<Input>],
-    point: &[usize],
+    point: &Point,
 ) -> Result<Vec<usize>, Diagnostic> {
     let mut wires = DiGraph::<(), Span, u32>::new();
     for _ in inputs {

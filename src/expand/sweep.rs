@@ -1,0 +1,301 @@
+//! The points of a sweep.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::pipeline::{Choice, Pipeline, Sweep};
+use crate::source::Span;
+use crate::syntax::Name;
+
+/// For each axis the index of its value; `None` where the axis is not set, and what it would set stays as written.
+pub(super) type Point = Vec<Option<usize>>;
+
+/// The most trials a pipeline may have.
+pub const MAX_TRIALS: usize = 1_000_000;
+
+/// The points of a pipeline, each once. Axes that its sweep does not name are crossed with it, and come first.
+///
+/// # Errors
+/// Names that are not there, axes that do not fit together, or too many points: these are counted before any is made.
+pub(super) fn points(pipeline: &Pipeline) -> Result<Vec<Point>, Diagnostics> {
+    let named: BTreeSet<&str> =
+        pipeline.sweep.iter().flat_map(Sweep::sets).map(|name| name.text.as_str()).collect();
+    let unnamed =
+        pipeline.axes.iter().enumerate().filter(|(_, axis)| !named.contains(axis.name.text.as_str()));
+    let mut parts: Vec<Part> =
+        unnamed.clone().map(|(index, axis)| Part::Axis(index, axis.values.len())).collect();
+    let mut reader = Reader { pipeline, wrong: Diagnostics::new() };
+    let before = unnamed.map(|(index, _)| index).collect();
+    parts.extend(pipeline.sweep.as_ref().and_then(|sweep| reader.read(sweep, &before)));
+    let whole = Part::Grid(parts);
+    reader.wrong.or(())?;
+    check_count(pipeline, &whole)?;
+    let mut points = whole.points(&vec![None; pipeline.axes.len()])?;
+    let mut seen = HashSet::new();
+    points.retain(|point| seen.insert(point.clone()));
+    Ok(points)
+}
+
+/// A sweep whose names are looked up.
+enum Part {
+    /// An axis and how many values it has.
+    Axis(usize, usize),
+    Grid(Vec<Part>),
+    Zip(Vec<Part>, Span),
+    Chain(Vec<Part>),
+    Exclude(Box<Part>, Vec<Conditions>),
+    When(Conditions, Box<Part>),
+    /// Points of some axes, one by one.
+    List(Vec<Vec<(usize, usize)>>),
+}
+
+/// Axis → values, any of which will do.
+type Conditions = Vec<(usize, Vec<usize>)>;
+
+fn agrees(point: &Point, conditions: &Conditions) -> bool {
+    conditions.iter().all(|(axis, values)| point[*axis].is_some_and(|value| values.contains(&value)))
+}
+
+impl Part {
+    /// At least as many as the points it makes of one; `None` where that is no number.
+    fn bound(&self) -> Option<usize> {
+        match self {
+            Self::Axis(_, count) => Some(*count),
+            Self::Grid(parts) => {
+                parts.iter().try_fold(1_usize, |bound, part| bound.checked_mul(part.bound()?))
+            }
+            Self::Zip(parts, _) => parts.iter().try_fold(0, |bound, part| Some(part.bound()?.max(bound))),
+            Self::Chain(parts) => {
+                parts.iter().try_fold(0_usize, |bound, part| bound.checked_add(part.bound()?))
+            }
+            Self::Exclude(from, _) => from.bound(),
+            Self::When(_, then) => Some(then.bound()?.max(1)),
+            Self::List(points) => Some(points.len()),
+        }
+    }
+
+    /// A point with each combination of its axes.
+    fn points(&self, from: &Point) -> Result<Vec<Point>, Diagnostic> {
+        let with = |choices: &[(usize, usize)]| {
+            let mut point = from.clone();
+            choices.iter().for_each(|&(axis, value)| point[axis] = Some(value));
+            point
+        };
+        Ok(match self {
+            Self::Axis(axis, count) => (0..*count).map(|value| with(&[(*axis, value)])).collect(),
+            Self::Grid(parts) => {
+                let mut points = vec![from.clone()];
+                for part in parts {
+                    let longer = points.iter().map(|point| part.points(point));
+                    points = longer.collect::<Result<Vec<_>, _>>()?.concat();
+                }
+                points
+            }
+            Self::Zip(parts, span) => zip(from, parts, *span)?,
+            Self::Chain(parts) => {
+                parts.iter().map(|part| part.points(from)).collect::<Result<Vec<_>, _>>()?.concat()
+            }
+            Self::Exclude(inner, out) => {
+                let mut points = inner.points(from)?;
+                points.retain(|point| !out.iter().any(|conditions| agrees(point, conditions)));
+                points
+            }
+            Self::When(conditions, then) if agrees(from, conditions) => then.points(from)?,
+            Self::When(..) => vec![from.clone()],
+            Self::List(points) => points.iter().map(|choices| with(choices)).collect(),
+        })
+    }
+}
+
+fn zip(from: &Point, parts: &[Part], span: Span) -> Result<Vec<Point>, Diagnostic> {
+    let columns = parts.iter().map(|part| part.points(from)).collect::<Result<Vec<_>, _>>()?;
+    let lengths: Vec<usize> = columns.iter().map(Vec::len).collect();
+    if lengths.iter().any(|&length| length != lengths[0]) {
+        let lengths: Vec<String> = lengths.iter().map(usize::to_string).collect();
+        let message = format!("`Zip` pairs lists of {} values", lengths.join(" and "));
+        return Err(Diagnostic::new(span, message).help("give each as many values as the others"));
+    }
+    let row = |index: usize| {
+        let mut point = from.clone();
+        for column in &columns {
+            for (axis, value) in column[index].iter().enumerate().filter(|(_, value)| value.is_some()) {
+                point[axis] = *value;
+            }
+        }
+        point
+    };
+    Ok((0..lengths[0]).map(row).collect())
+}
+
+fn check_count(pipeline: &Pipeline, whole: &Part) -> Result<(), Diagnostic> {
+    let count = whole.bound().and_then(|bound| bound.checked_mul(pipeline.seeds.len()));
+    if count.is_some_and(|count| count <= MAX_TRIALS) {
+        return Ok(());
+    }
+    let sizes = pipeline.axes.iter().map(|axis| axis.values.len()).chain([pipeline.seeds.len()]);
+    let sizes: Vec<String> = sizes.map(|size| size.to_string()).collect();
+    let count = count.map_or_else(|| "more than 2^64".to_owned(), |count| count.to_string());
+    let message = format!("{count} trials, more than the {MAX_TRIALS} a pipeline may have");
+    let help = format!("axes × seeds are {}; take values out", sizes.join(" × "));
+    let largest = pipeline.axes.iter().rev().max_by_key(|axis| axis.values.len());
+    let place = largest.map_or(pipeline.name.span, |axis| axis.name.span);
+    Err(Diagnostic::new(place, message).marked("the largest axis").help(help))
+}
+
+/// Looks up the names in a sweep; `None` stands for an error that is recorded.
+struct Reader<'a> {
+    pipeline: &'a Pipeline,
+    wrong: Diagnostics,
+}
+
+impl Reader<'_> {
+    /// `before` are the axes that are set where this part begins.
+    fn read(&mut self, sweep: &Sweep, before: &BTreeSet<usize>) -> Option<Part> {
+        match sweep {
+            Sweep::Axis(name) => {
+                let axis = self.axis(name)?;
+                Some(Part::Axis(axis, self.pipeline.axes[axis].values.len()))
+            }
+            Sweep::Grid(parts) => {
+                self.check_disjoint(parts);
+                let mut before = before.clone();
+                let mut read = Vec::new();
+                for part in parts {
+                    read.push(self.read(part, &before));
+                    before.extend(part.sets().into_iter().filter_map(|name| self.position(name)));
+                }
+                Some(Part::Grid(read.into_iter().collect::<Option<_>>()?))
+            }
+            Sweep::Zip(parts, span) => {
+                self.check_disjoint(parts);
+                Some(Part::Zip(self.read_all(parts, before)?, *span))
+            }
+            Sweep::Chain(parts) => Some(Part::Chain(self.read_all(parts, before)?)),
+            Sweep::Exclude(from, out) => {
+                let from = self.read(from, before);
+                let out: Vec<Option<Conditions>> = out.iter().map(|choice| self.conditions(choice)).collect();
+                Some(Part::Exclude(Box::new(from?), out.into_iter().collect::<Option<_>>()?))
+            }
+            Sweep::When(choice, then) => {
+                let conditions = self.conditions(choice);
+                let then = self.read(then, before);
+                let conditions = conditions?;
+                for ((axis, _), (name, _)) in conditions.iter().zip(&choice.axes) {
+                    if !before.contains(axis) {
+                        let message = format!("nothing to the left of this `When` sets `{}`", name.text);
+                        let help = format!("write `Grid([\"{}\", When(..)])`", name.text);
+                        self.wrong.push(Diagnostic::new(name.span, message).help(help));
+                    }
+                }
+                Some(Part::When(conditions, Box::new(then?)))
+            }
+            Sweep::OneAtATime(baseline) => {
+                let baseline = self.values(baseline)?;
+                let mut points = vec![baseline.clone()];
+                for (at, &(axis, usual)) in baseline.iter().enumerate() {
+                    let others = (0..self.pipeline.axes[axis].values.len()).filter(|&other| other != usual);
+                    points.extend(others.map(|other| changed(&baseline, at, other)));
+                }
+                Some(Part::List(points))
+            }
+            Sweep::LeaveOneOut { full, without } => {
+                let (all, out) = (self.values(full), self.values(without));
+                let (all, out) = (all?, out?);
+                let mut points = vec![all.clone()];
+                for (&(axis, value), (name, _)) in out.iter().zip(&without.axes) {
+                    match all.iter().position(|&(known, _)| known == axis) {
+                        Some(at) => points.push(changed(&all, at, value)),
+                        None => {
+                            let message = format!(
+                                "`full` does not say how `{}` is when nothing is left out",
+                                name.text
+                            );
+                            self.wrong
+                                .push(Diagnostic::new(name.span, message).and(full.span, "`full` is here"));
+                        }
+                    }
+                }
+                Some(Part::List(points))
+            }
+        }
+    }
+
+    /// Every part is read before any is missed, so that all that is wrong is told.
+    fn read_all(&mut self, parts: &[Sweep], before: &BTreeSet<usize>) -> Option<Vec<Part>> {
+        let read: Vec<Option<Part>> = parts.iter().map(|part| self.read(part, before)).collect();
+        read.into_iter().collect()
+    }
+
+    /// An axis is set by one part of a point.
+    fn check_disjoint(&mut self, parts: &[Sweep]) {
+        let mut seen: BTreeMap<&str, (usize, Span)> = BTreeMap::new();
+        for (index, name) in parts
+            .iter()
+            .enumerate()
+            .flat_map(|(index, part)| part.sets().into_iter().map(move |it| (index, it)))
+        {
+            let &mut (first, span) = seen.entry(&name.text).or_insert((index, name.span));
+            if first != index {
+                let error =
+                    Diagnostic::new(name.span, format!("axis `{}` is set twice in a point", name.text));
+                self.wrong
+                    .push(error.and(span, "it is set here").help("`Chain` puts points one after the other"));
+            }
+        }
+    }
+
+    fn conditions(&mut self, choice: &Choice) -> Option<Conditions> {
+        let read: Vec<Option<(usize, Vec<usize>)>> = choice
+            .axes
+            .iter()
+            .map(|(axis, labels)| {
+                let axis = self.axis(axis)?;
+                let values: Vec<Option<usize>> = labels.iter().map(|label| self.value(axis, label)).collect();
+                Some((axis, values.into_iter().collect::<Option<_>>()?))
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
+    /// A choice of one value for each of its axes.
+    fn values(&mut self, choice: &Choice) -> Option<Vec<(usize, usize)>> {
+        for (name, labels) in choice.axes.iter().filter(|(_, labels)| labels.len() > 1) {
+            let error = format!("`{}` has one value here, not {}", name.text, labels.len());
+            self.wrong.push(Diagnostic::new(labels[1].span, error));
+        }
+        let conditions = self.conditions(choice)?;
+        Some(conditions.into_iter().map(|(axis, values)| (axis, values[0])).collect())
+    }
+
+    fn position(&self, name: &Name) -> Option<usize> {
+        self.pipeline.axes.iter().position(|axis| axis.name.text == name.text)
+    }
+
+    fn axis(&mut self, name: &Name) -> Option<usize> {
+        let found = self.position(name);
+        if found.is_none() {
+            let names = self.pipeline.axes.iter().map(|axis| axis.name.text.as_str());
+            let error = Diagnostic::new(name.span, format!("there is no axis `{}`", name.text));
+            self.wrong.push(error.suggest(&name.text, "the axes", names));
+        }
+        found
+    }
+
+    fn value(&mut self, axis: usize, label: &Name) -> Option<usize> {
+        let values = &self.pipeline.axes[axis].values;
+        let found = values.iter().position(|value| value.label == label.text);
+        if found.is_none() {
+            let axis = &self.pipeline.axes[axis].name.text;
+            let labels = values.iter().map(|value| value.label.as_str());
+            let error = Diagnostic::new(label.span, format!("axis `{axis}` has no value `{}`", label.text));
+            self.wrong.push(error.suggest(&label.text, "its values", labels));
+        }
+        found
+    }
+}
+
+fn changed(point: &[(usize, usize)], at: usize, value: usize) -> Vec<(usize, usize)> {
+    let mut point = point.to_vec();
+    point[at].1 = value;
+    point
+}

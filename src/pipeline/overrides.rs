@@ -1,0 +1,102 @@
+//! What the command line changes in a pipeline.
+
+use super::AxisSpec;
+use super::read::{File, Reader};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::source::{SourceMap, Span};
+use crate::syntax::{self, Name, Node, Value};
+
+/// What the command line changes in a pipeline, as written there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `stage.field=value`, in order.
+    pub set: Vec<String>,
+    /// `axis=value,value`: labels of the axis to choose from, or new values.
+    pub axis: Vec<String>,
+    /// `0..5`, or `0,3,7`.
+    pub seeds: Option<String>,
+}
+
+impl Overrides {
+    pub(super) fn apply(&self, file: &mut File, sources: &mut SourceMap, wrong: &mut Diagnostics) {
+        for text in &self.set {
+            if let Some((path, value)) = assignment("--set", text, text, sources, wrong) {
+                let value = if path.text.contains(".from.") { quoted(value) } else { value };
+                file.settings.extend((Reader { wrong }).setting(path, &value));
+            }
+        }
+        for text in &self.axis {
+            // A list without its brackets is what is easily typed.
+            let shown = match text.split_once('=') {
+                Some((axis, values)) if !values.trim_start().starts_with(['[', '{']) => {
+                    format!("{axis}=[{values}]")
+                }
+                _ => text.clone(),
+            };
+            if let Some((axis, values)) = assignment("--axis", text, &shown, sources, wrong) {
+                set_axis(file, axis, &values, wrong);
+            }
+        }
+        if let Some(text) = &self.seeds {
+            let shown = if text.contains("..") { format!("{text:?}") } else { format!("[{text}]") };
+            let source = sources.add("--seeds", shown.as_str());
+            match syntax::parse(source, &shown) {
+                Ok(node) => file.seeds = (Reader { wrong }).seeds(&node).map(|seeds| (seeds, node.span)),
+                Err(error) => wrong.push(error),
+            }
+        }
+    }
+}
+
+/// The two sides of `name=value`, with their places in `shown`, which is what is told of `text`.
+fn assignment(
+    option: &str,
+    text: &str,
+    shown: &str,
+    sources: &mut SourceMap,
+    wrong: &mut Diagnostics,
+) -> Option<(Name, Node)> {
+    let source = sources.add(option, shown);
+    let Some((name, value)) = shown.split_once('=') else {
+        let end = u32::try_from(shown.len()).expect("a source text is below 4 GiB");
+        let error = Diagnostic::new(Span { source, start: 0, end }, format!("{text:?} sets nothing"));
+        wrong.push(error.help(format!("write `{option} name=value`")));
+        return None;
+    };
+    let end = u32::try_from(name.len()).expect("a source text is below 4 GiB");
+    // The value keeps its place in the whole.
+    match syntax::parse(source, &format!("{}{value}", " ".repeat(name.len() + 1))) {
+        Ok(node) => Some((Name { span: Span { source, start: 0, end }, text: name.trim().to_owned() }, node)),
+        Err(error) => {
+            wrong.push(error);
+            None
+        }
+    }
+}
+
+/// A stage's name, which a shell has taken the quotes from.
+fn quoted(node: Node) -> Node {
+    match node.value {
+        Value::Name(name) if name != "None" => Node { value: Value::Text(name), ..node },
+        _ => node,
+    }
+}
+
+/// Keeps the values of an axis whose labels are given, or gives it new values, or adds it.
+fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics) {
+    let axis = file.axes.iter_mut().find(|axis| axis.name.text == name.text);
+    let labels: Vec<String> = match &values.value {
+        Value::List(items) => items.iter().map(Node::label).collect(),
+        _ => Vec::new(),
+    };
+    let chosen = axis.as_ref().and_then(|axis| {
+        let value = |label: &String| axis.values.iter().find(|value| value.label == *label).cloned();
+        labels.iter().map(value).collect::<Option<Vec<_>>>().filter(|chosen| !chosen.is_empty())
+    });
+    let paths = axis.as_ref().map_or_else(|| vec![name.clone()], |axis| axis.paths.clone());
+    let Some(values) = chosen.or_else(|| (Reader { wrong }).values(values, &paths)) else { return };
+    match axis {
+        Some(axis) => axis.values = values,
+        None => file.axes.push(AxisSpec { name, paths, values }),
+    }
+}

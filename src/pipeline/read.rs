@@ -1,0 +1,396 @@
+//! The shape of a pipeline file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Assigned, AxisSpec, AxisValue, Cell, CellDraft, MetricRef, Setting, StageSpec, Sweep, TableDraft,
+    WireSpec,
+};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::source::Span;
+use crate::syntax::{Field, Name, Node, Value};
+
+/// The most seeds a pipeline may have.
+const MAX_SEEDS: u64 = 1_000_000;
+
+/// A file as written, before those it names are brought in.
+pub(super) struct File {
+    /// Where the whole of it begins.
+    pub place: Span,
+    /// The fields that are written.
+    pub has: BTreeSet<String>,
+    /// Whether a file it names could not be read, so that what is missing may be there.
+    pub torn: bool,
+    pub name: Option<Name>,
+    pub extends: Option<Name>,
+    pub include: Vec<Name>,
+    pub settings: Vec<Setting>,
+    pub stages: Option<Vec<StageSpec>>,
+    pub axes: Vec<AxisSpec>,
+    pub sweep: Option<(Sweep, Span)>,
+    pub seeds: Option<(Vec<u64>, Span)>,
+    pub tables: Vec<TableDraft>,
+}
+
+impl File {
+    fn at(place: Span) -> Self {
+        Self {
+            place,
+            has: BTreeSet::new(),
+            torn: false,
+            name: None,
+            extends: None,
+            include: Vec::new(),
+            settings: Vec::new(),
+            stages: None,
+            axes: Vec::new(),
+            sweep: None,
+            seeds: None,
+            tables: Vec::new(),
+        }
+    }
+}
+
+/// Reads the shape of a file; `None` stands for an error that is recorded.
+pub(super) struct Reader<'w> {
+    pub wrong: &'w mut Diagnostics,
+}
+
+impl Reader<'_> {
+    pub(super) fn file(&mut self, node: &Node) -> Option<File> {
+        if let Some(name) = node.name()
+            && name != "Pipeline"
+        {
+            let error = Diagnostic::new(node.name_span(), format!("expected `Pipeline(..)`, found `{name}`"));
+            self.wrong.push(error);
+            return None;
+        }
+        let known = ["name", "stages", "axes", "sweep", "seeds", "tables", "include", "extends", "set"];
+        let fields = self.fields(node, "`Pipeline`", &known)?;
+        let mut file = File::at(node.name_span());
+        for (&field, &node) in &fields {
+            match field {
+                "name" => file.name = self.text(node),
+                "stages" => file.stages = self.entries(node, "stages", Self::stage),
+                "axes" => file.axes = self.entries(node, "axes", Self::axis).unwrap_or_default(),
+                "sweep" => file.sweep = self.sweep(node).map(|sweep| (sweep, node.span)),
+                "seeds" => file.seeds = self.seeds(node).map(|seeds| (seeds, node.span)),
+                "tables" => file.tables = self.entries(node, "tables", Self::table).unwrap_or_default(),
+                "include" => file.include = self.names(node).unwrap_or_default(),
+                "extends" => file.extends = self.text(node),
+                "set" => file.settings = self.settings(node).unwrap_or_default(),
+                _ => unreachable!("unknown fields are left out"),
+            }
+        }
+        file.has = fields.keys().map(|&field| field.to_owned()).collect();
+        Some(file)
+    }
+
+    fn stage(&mut self, name: Name, node: &Node) -> Option<StageSpec> {
+        self.check_stage_name(&name);
+        let (stage, from) = self.stage_with_inputs(node)?;
+        Some(StageSpec { name, stage, from })
+    }
+
+    fn stage_with_inputs(&mut self, node: &Node) -> Option<(Node, Vec<WireSpec>)> {
+        let fields = self.fields(node, "a stage", &["stage", "from"])?;
+        let from = fields.get("from").map(|node| {
+            self.entries(node, "inputs", |_, port, source| Some(WireSpec { port, source: source.clone() }))
+        });
+        let stage = self.required(node, "a stage", &fields, "stage")?;
+        if stage.name().is_none() {
+            let error = Diagnostic::new(
+                stage.span,
+                format!("expected a stage kind, as `KnnGraph(k: 10)`, found {}", stage.describe()),
+            );
+            self.wrong.push(error.help("`ablate stages` lists the kinds"));
+            return None;
+        }
+        Some((stage.clone(), from.unwrap_or_else(|| Some(Vec::new()))?))
+    }
+
+    fn check_stage_name(&mut self, name: &Name) {
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if name.text.is_empty() || !name.text.chars().all(is_plain) {
+            let error = Diagnostic::new(name.span, format!("{:?} cannot be a stage's name", name.text));
+            self.wrong.push(error.help("a stage's name is made of letters, digits, `_` and `-`"));
+        }
+    }
+
+    fn axis(&mut self, name: Name, node: &Node) -> Option<AxisSpec> {
+        if name.text == "seed" {
+            self.wrong
+                .push(Diagnostic::new(name.span, "`seed` is the seeds' axis").help("write `seeds: [0, 1]`"));
+            return None;
+        }
+        if let Value::Struct(None, _) = &node.value {
+            let fields = self.fields(node, "an axis", &["paths", "values"])?;
+            let paths = self.required(node, "an axis", &fields, "paths").and_then(|node| self.names(node));
+            let values = self.required(node, "an axis", &fields, "values");
+            let (paths, values) = (paths?, values?);
+            return Some(AxisSpec { values: self.values(values, &paths)?, name, paths });
+        }
+        let paths = vec![name.clone()];
+        Some(AxisSpec { values: self.values(node, &paths)?, name, paths })
+    }
+
+    /// The values of an axis; those that do not say what they set go to `paths`.
+    pub(super) fn values(&mut self, node: &Node, paths: &[Name]) -> Option<Vec<AxisValue>> {
+        let written: Vec<(String, &Node)> = match &node.value {
+            Value::List(items) => items.iter().map(|item| (item.label(), item)).collect(),
+            Value::Map(entries) => entries.iter().map(|(key, value)| (key.label(), value)).collect(),
+            _ => {
+                let error = Diagnostic::new(
+                    node.span,
+                    format!("expected an axis' values, found {}", node.describe()),
+                );
+                self.wrong
+                    .push(error.help("write `[5, 10]`, `{\"label\": value}` or `(paths: [..], values: ..)`"));
+                return None;
+            }
+        };
+        if written.is_empty() {
+            self.wrong.push(Diagnostic::new(node.span, "an axis needs at least one value"));
+            return None;
+        }
+        self.check_distinct("value", written.iter().map(|(label, value)| (value.span, label)));
+        let values = written.into_iter().filter_map(|(label, value)| {
+            let settings = match &value.value {
+                Value::Tuple(Some(form), items) if form.text == "Set" && items.len() == 1 => {
+                    self.settings(&items[0])?
+                }
+                _ => {
+                    let set = |path: &Name| self.setting(path.clone(), value);
+                    paths.iter().map(set).collect::<Option<Vec<Setting>>>()?
+                }
+            };
+            Some(AxisValue { label, settings, span: value.span })
+        });
+        Some(values.collect())
+    }
+
+    /// Paths and what they are set to, as a map.
+    fn settings(&mut self, node: &Node) -> Option<Vec<Setting>> {
+        self.entries(node, "settings", |reader, path, value| reader.setting(path, value))
+    }
+
+    pub(super) fn setting(&mut self, path: Name, value: &Node) -> Option<Setting> {
+        let is_stage = !path.text.contains('.')
+            && matches!(&value.value, Value::Struct(None, fields) if fields.iter().any(|it| it.name.text == "stage"));
+        let value = if is_stage {
+            let (stage, from) = self.stage_with_inputs(value)?;
+            Assigned::Stage { stage, from }
+        } else {
+            Assigned::Value(value.clone())
+        };
+        Some(Setting { path, value })
+    }
+
+    pub(super) fn seeds(&mut self, node: &Node) -> Option<Vec<u64>> {
+        let expected = |node: &Node| {
+            Diagnostic::new(node.span, format!("expected seeds, found {}", node.describe()))
+                .help("write whole numbers of at least 0, as `[0, 1, 2]`, or a range without its end, as `\"0..3\"`")
+        };
+        let seeds: Vec<u64> = match &node.value {
+            Value::List(items) => {
+                let mut seeds = Vec::new();
+                for item in items {
+                    match item.value {
+                        Value::Integer(seed) if u64::try_from(seed).is_ok() => {
+                            seeds.push(u64::try_from(seed).expect("just tried"));
+                        }
+                        _ => self.wrong.push(expected(item)),
+                    }
+                }
+                self.check_distinct("seed", items.iter().map(|item| (item.span, item.label())));
+                seeds
+            }
+            Value::Text(text) => {
+                let bound = |text: &str| text.trim().parse::<u64>().ok();
+                let range = text.split_once("..").and_then(|(from, to)| Some(bound(from)?..bound(to)?));
+                match range {
+                    Some(range) if range.end.saturating_sub(range.start) > MAX_SEEDS => {
+                        let error = Diagnostic::new(node.span, format!("more than {MAX_SEEDS} seeds"));
+                        self.wrong.push(error);
+                        return None;
+                    }
+                    Some(range) => range.collect(),
+                    None => {
+                        self.wrong.push(expected(node));
+                        return None;
+                    }
+                }
+            }
+            _ => {
+                self.wrong.push(expected(node));
+                return None;
+            }
+        };
+        let nothing_written = !matches!(&node.value, Value::List(items) if !items.is_empty());
+        if seeds.is_empty() && nothing_written {
+            self.wrong.push(Diagnostic::new(node.span, "a pipeline needs at least one seed"));
+        }
+        Some(seeds)
+    }
+
+    fn table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
+        let fields = self.fields(node, "a table", &["rows", "columns", "cell", "cells"])?;
+        let rows = fields.get("rows").map(|node| self.names(node));
+        let columns = fields.get("columns").map(|node| self.names(node));
+        let cells = match (fields.get("cell"), fields.get("cells")) {
+            (Some(node), None) => self
+                .cell(node)
+                .map(|(cell, span)| vec![CellDraft { title: cell.metric().metric.clone(), cell, span }]),
+            (None, Some(node)) => self.entries(node, "cells", |reader, title, node| {
+                let (cell, span) = reader.cell(node)?;
+                Some(CellDraft { title: title.text, cell, span })
+            }),
+            (Some(one), Some(many)) => {
+                let error = Diagnostic::new(many.span, "a table has either `cell` or `cells`");
+                self.wrong.push(error.and(one.span, "`cell` is here"));
+                None
+            }
+            (None, None) => {
+                let error = Diagnostic::new(node.span, "a table needs `cell` or `cells`");
+                self.wrong.push(error.help("write `cell: MeanStd(\"probe.accuracy\")`"));
+                None
+            }
+        };
+        let rows = rows.unwrap_or_else(|| Some(Vec::new()))?;
+        let columns = columns.unwrap_or_else(|| Some(Vec::new()))?;
+        Some(TableDraft { name, rows, columns, cells: cells? })
+    }
+
+    fn cell(&mut self, node: &Node) -> Option<(Cell, Span)> {
+        let expected = || {
+            Diagnostic::new(node.span, format!("expected what a cell shows, found {}", node.describe()))
+                .help("write `MeanStd(\"probe.accuracy\")`; also `Mean` and `Median`")
+        };
+        let Value::Tuple(Some(form), items) = &node.value else {
+            self.wrong.push(expected());
+            return None;
+        };
+        let [metric] = items.as_slice() else {
+            self.wrong.push(expected());
+            return None;
+        };
+        let text = self.text(metric)?;
+        let Some((stage, name)) = text.text.split_once('.') else {
+            let error = Diagnostic::new(metric.span, format!("{:?} is not a stage's metric", text.text));
+            self.wrong.push(error.help("write `\"stage.metric\"`, as `\"probe.accuracy\"`"));
+            return None;
+        };
+        let metric = MetricRef { stage: stage.to_owned(), metric: name.to_owned() };
+        let cell = match form.text.as_str() {
+            "MeanStd" => Cell::MeanStd(metric),
+            "Mean" => Cell::Mean(metric),
+            "Median" => Cell::Median(metric),
+            other => {
+                let error = Diagnostic::new(form.span, format!("a cell cannot show `{other}`"));
+                self.wrong.push(error.suggest(other, "one of", ["MeanStd", "Mean", "Median"]));
+                return None;
+            }
+        };
+        Some((cell, text.span))
+    }
+
+    /// The fields of a struct by name; unknown ones are recorded.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        known: &[&'static str],
+    ) -> Option<BTreeMap<&'n str, &'n Node>> {
+        let fields: &[Field] = match &node.value {
+            Value::Struct(_, fields) => fields,
+            Value::Tuple(_, items) if items.is_empty() => &[],
+            _ => {
+                let error = Diagnostic::new(
+                    node.span,
+                    format!("expected {what}, as `({}: ..)`, found {}", known[0], node.describe()),
+                );
+                self.wrong.push(error);
+                return None;
+            }
+        };
+        let (known_fields, unknown): (Vec<_>, Vec<_>) =
+            fields.iter().partition(|field| known.contains(&field.name.text.as_str()));
+        for Field { name, .. } in unknown {
+            let error = Diagnostic::new(name.span, format!("{what} has no field `{}`", name.text));
+            self.wrong.push(error.suggest(&name.text, "its fields", known.iter().copied()));
+        }
+        Some(known_fields.into_iter().map(|field| (field.name.text.as_str(), &field.value)).collect())
+    }
+
+    pub(super) fn required<'n>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        fields: &BTreeMap<&str, &'n Node>,
+        name: &str,
+    ) -> Option<&'n Node> {
+        let found = fields.get(name).copied();
+        if found.is_none() {
+            self.wrong.push(Diagnostic::new(node.name_span(), format!("{what} needs the field `{name}`")));
+        }
+        found
+    }
+
+    /// The entries of a map whose keys are strings; wrong ones are recorded and left out.
+    pub(super) fn entries<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        mut read: impl FnMut(&mut Self, Name, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Value::Map(entries) = &node.value else {
+            let error = Diagnostic::new(
+                node.span,
+                format!("expected {what} as a map, `{{\"name\": ..}}`, found {}", node.describe()),
+            );
+            self.wrong.push(error);
+            return None;
+        };
+        let mut all = Vec::new();
+        for (key, value) in entries {
+            all.extend(self.text(key).and_then(|name| read(self, name, value)));
+        }
+        Some(all)
+    }
+
+    pub(super) fn names(&mut self, node: &Node) -> Option<Vec<Name>> {
+        let Value::List(items) = &node.value else {
+            let error =
+                Diagnostic::new(node.span, format!("expected a list of strings, found {}", node.describe()));
+            self.wrong.push(error);
+            return None;
+        };
+        let names: Vec<Name> = items.iter().filter_map(|item| self.text(item)).collect();
+        self.check_distinct("name", names.iter().map(|name| (name.span, &name.text)));
+        Some(names)
+    }
+
+    pub(super) fn text(&mut self, node: &Node) -> Option<Name> {
+        if let Value::Text(text) = &node.value {
+            return Some(Name { span: node.span, text: text.clone() });
+        }
+        let error = Diagnostic::new(node.span, format!("expected a string, found {}", node.describe()));
+        self.wrong.push(match &node.value {
+            Value::Name(name) => error.help(format!("write \"{name}\" in double quotes")),
+            _ => error,
+        });
+        None
+    }
+
+    fn check_distinct<T: AsRef<str>>(&mut self, what: &str, names: impl Iterator<Item = (Span, T)>) {
+        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+        for (span, name) in names {
+            if let Some(first) = seen.get(name.as_ref()) {
+                let error = Diagnostic::new(span, format!("{what} `{}` is written twice", name.as_ref()));
+                self.wrong.push(error.marked("again here").and(*first, "first here"));
+            } else {
+                seen.insert(name.as_ref().to_owned(), span);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The shape of a sweep.
+
+use super::read::Reader;
+use super::{Choice, Sweep};
+use crate::diagnostic::Diagnostic;
+use crate::syntax::{Name, Node, Value};
+
+const FORMS: [&str; 7] = ["Grid", "Zip", "Chain", "Exclude", "When", "OneAtATime", "LeaveOneOut"];
+
+impl Sweep {
+    /// The axes it sets, as often as they are written.
+    pub fn sets(&self) -> Vec<&Name> {
+        match self {
+            Self::Axis(name) => vec![name],
+            Self::Grid(parts) | Self::Zip(parts, _) | Self::Chain(parts) => {
+                parts.iter().flat_map(Self::sets).collect()
+            }
+            Self::Exclude(from, _) => from.sets(),
+            Self::When(_, then) => then.sets(),
+            Self::OneAtATime(choice) | Self::LeaveOneOut { full: choice, .. } => {
+                choice.axes.iter().map(|(name, _)| name).collect()
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn sweep(&mut self, node: &Node) -> Option<Sweep> {
+        if let Value::Text(axis) = &node.value {
+            return Some(Sweep::Axis(Name { span: node.span, text: axis.clone() }));
+        }
+        let form = node.name().unwrap_or_default();
+        if form == "LeaveOneOut" {
+            let fields = self.fields(node, "`LeaveOneOut`", &["full", "without"])?;
+            let full = self.required(node, "`LeaveOneOut`", &fields, "full");
+            let without = self.required(node, "`LeaveOneOut`", &fields, "without");
+            return Some(Sweep::LeaveOneOut { full: self.choice(full?)?, without: self.choice(without?)? });
+        }
+        let items = match &node.value {
+            Value::Tuple(Some(_), items) => items.as_slice(),
+            _ => &[],
+        };
+        match (form, items) {
+            ("Grid", [parts]) => Some(Sweep::Grid(self.sweeps(parts)?)),
+            ("Zip", [parts]) => Some(Sweep::Zip(self.sweeps(parts)?, node.span)),
+            ("Chain", [parts]) => Some(Sweep::Chain(self.sweeps(parts)?)),
+            ("Exclude", [from, points]) => {
+                let from = self.sweep(from);
+                let points = self.list(points, "points, as `[{\"axis\": \"label\"}]`", Self::choice);
+                Some(Sweep::Exclude(Box::new(from?), points?))
+            }
+            ("When", [choice, then]) => {
+                let choice = self.choice(choice);
+                let then = self.sweep(then);
+                Some(Sweep::When(choice?, Box::new(then?)))
+            }
+            ("OneAtATime", [baseline]) => Some(Sweep::OneAtATime(self.choice(baseline)?)),
+            _ => {
+                self.wrong.push(unreadable(node, form));
+                None
+            }
+        }
+    }
+
+    fn sweeps(&mut self, node: &Node) -> Option<Vec<Sweep>> {
+        let parts = self.list(node, "axes, as `[\"graph.k\", \"encoder.method\"]`", Self::sweep)?;
+        if parts.is_empty() {
+            self.wrong.push(Diagnostic::new(node.span, "a sweep needs at least one axis"));
+            return None;
+        }
+        Some(parts)
+    }
+
+    fn choice(&mut self, node: &Node) -> Option<Choice> {
+        let axes = self.entries(node, "a choice of axis values", |reader, axis, value| {
+            let labels = match &value.value {
+                Value::List(items) => items.iter().map(label).collect(),
+                _ => vec![label(value)],
+            };
+            if labels.is_empty() {
+                reader.wrong.push(Diagnostic::new(value.span, "a choice needs at least one value"));
+                return None;
+            }
+            Some((axis, labels))
+        });
+        Some(Choice { axes: axes?, span: node.span })
+    }
+
+    fn list<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        mut read: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Value::List(items) = &node.value else {
+            let error =
+                Diagnostic::new(node.span, format!("expected a list of {what}, found {}", node.describe()));
+            self.wrong.push(error);
+            return None;
+        };
+        // Every item is read before any is missed, so that all that is wrong is told.
+        let items: Vec<Option<T>> = items.iter().map(|item| read(self, item)).collect();
+        items.into_iter().collect()
+    }
+}
+
+fn label(node: &Node) -> Name {
+    Name { span: node.span, text: node.label() }
+}
+
+fn unreadable(node: &Node, form: &str) -> Diagnostic {
+    let expected = match form {
+        "Grid" | "Zip" | "Chain" => format!("write `{form}([\"axis\", \"another\"])`"),
+        "Exclude" => "write `Exclude(Grid([..]), [{\"axis\": \"label\"}])`".to_owned(),
+        "When" => "write `When({\"axis\": \"label\"}, \"another\")`".to_owned(),
+        "OneAtATime" => "write `OneAtATime({\"axis\": \"label\"})`".to_owned(),
+        _ => {
+            let error =
+                Diagnostic::new(node.name_span(), format!("expected a sweep, found {}", node.describe()));
+            return error.suggest(form, "an axis in double quotes, or one of", FORMS);
+        }
+    };
+    Diagnostic::new(node.span, format!("this is not what `{form}` is made of")).help(expected)
+}

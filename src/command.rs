@@ -147,7 +147,7 @@ impl Stage for Command {
     }
 
     fn request(&self) -> Request {
-        Request { cpus: self.cpus, gpu: self.gpu }
+        Request { cpus: self.cpus, gpu: self.gpu, ..Request::ONE_CPU }
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
@@ -420,7 +420,7 @@ mod tests {
         use ablate_stage::DynStage;
         let plain = command(r#"argv: ["a"],"#);
         let greedy = command(r#"argv: ["a"], cpus: 8, gpu: true,"#);
-        assert_eq!(Stage::request(&greedy), Request { cpus: 8, gpu: true });
+        assert_eq!(Stage::request(&greedy), Request { cpus: 8, gpu: true, ..Request::ONE_CPU });
         assert_eq!(greedy.canonical(), plain.canonical());
     }
 

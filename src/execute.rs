@@ -5,24 +5,32 @@
 //! itself: actions run in [worker](crate::worker) processes, one per slot, which live from their first action to the end
 //! of the run and are replaced when they die.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ablate_stage::Device;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
 use thiserror::Error;
 
-use crate::graph::{Graph, InstanceId};
+use crate::graph::{Graph, Instance, InstanceId};
 use crate::journal::{Counts, Event, Outcome};
 use crate::plan::{Keys, Plan, State, producers};
 use crate::rows;
-use crate::scheduler::{self, Capacity, Effect, Phase, Scheduler, Task};
+use crate::scheduler::{self, Capacity, Demand, Effect, GpuShare, Grant, Phase, Scheduler, Task};
 use crate::worker::{Order, Reply, Request};
+
+/// How long an action is put off when it went wrong for the first time.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// How long it is put off at most.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// How long a stage whose time is over may take to checkpoint.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// What a run works with.
 #[derive(Clone, Debug)]
@@ -31,12 +39,12 @@ pub struct Settings {
     pub program: PathBuf,
     /// The project's root, absolute.
     pub project: PathBuf,
-    /// Actions at once, at least 1; threads are split evenly among them.
-    pub jobs: usize,
-    /// Threads in all, at least 1.
-    pub cpus: usize,
-    /// Where stages that can use a GPU run.
-    pub device: Device,
+    /// What actions may use at once; at least one slot and one thread.
+    pub capacity: Capacity,
+    /// The GPUs of the capacity, in its order.
+    pub gpus: Vec<Device>,
+    /// Whether nothing more is started once something failed.
+    pub fail_fast: bool,
 }
 
 /// What became of a run.
@@ -127,6 +135,8 @@ enum Message {
     Reply(WorkerId, Reply),
     Printed(WorkerId, String),
     Gone(WorkerId),
+    /// An action was put off for long enough.
+    Ready(ActionDigest),
     Interrupt,
 }
 
@@ -160,7 +170,8 @@ impl<'a> Runner<'a> {
         if plan.is_complete() {
             return Ok(Summary::cached(plan));
         }
-        let capacity = Capacity { slots: settings.jobs, gpus: 1 };
+        let capacity = settings.capacity.clone();
+        let slots = capacity.slots;
         let mut run = Run {
             graph,
             store,
@@ -168,18 +179,24 @@ impl<'a> Runner<'a> {
             sender,
             observer,
             keys: Keys::new(graph, &settings.project),
-            scheduler: Scheduler::new(tasks(graph, &plan, settings.device), capacity),
+            scheduler: Scheduler::new(tasks(graph, &plan, &capacity), capacity),
             planned: plan.states,
             known: (0..graph.instances.len()).map(|_| Known::default()).collect(),
             manifests: BTreeMap::new(),
-            slots: (0..settings.jobs).map(|_| Slot::default()).collect(),
+            slots: (0..slots).map(|_| Slot::default()).collect(),
             interrupts: 0,
+            advised: BTreeSet::new(),
         };
         let effects = run.scheduler.start();
         run.carry_out(effects)?;
         while !run.scheduler.is_over() {
-            let message = messages.recv().expect("the run itself holds a sender");
-            run.take(message)?;
+            match run.next_deadline() {
+                None => run.take(messages.recv().expect("the run itself holds a sender"))?,
+                Some(at) => match messages.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                    Ok(message) => run.take(message)?,
+                    Err(_) => run.out_of_time(),
+                },
+            }
         }
         Ok(run.finish())
     }
@@ -201,6 +218,8 @@ struct Run<'a> {
     manifests: BTreeMap<ActionDigest, String>,
     slots: Vec<Slot>,
     interrupts: usize,
+    /// Stages whose declared resources were found to be wrong, and told so.
+    advised: BTreeSet<String>,
 }
 
 /// What is known of an instance.
@@ -218,6 +237,8 @@ struct Known {
 struct Slot {
     generation: usize,
     worker: Option<Worker>,
+    /// The device its worker last used.
+    device: Option<Device>,
     job: Option<Work>,
 }
 
@@ -225,6 +246,18 @@ struct Slot {
 struct Work {
     action: ActionDigest,
     instance: InstanceId,
+    clock: Clock,
+}
+
+/// How a running action stands with the time it has.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// It has all the time, or has not begun yet.
+    Off,
+    /// It is to end by then.
+    Until(Instant),
+    /// It was asked to stop, and is killed then.
+    Stopping(Instant),
 }
 
 struct Worker {
@@ -249,11 +282,60 @@ impl Run<'_> {
                     let event = self.resolve(id)?;
                     effects.extend(self.scheduler.on(event));
                 }
-                Effect::Start(action, id) => self.start(Work { action, instance: id })?,
-                Effect::Ended(id, phase) => self.ended(id, phase),
+                Effect::Start(action, id, grant) => {
+                    self.start(Work { action, instance: id, clock: Clock::Off }, grant)?;
+                }
+                Effect::Delay(action, tries) => self.delay(action, tries),
+                Effect::Ended(id, phase) => {
+                    self.ended(id, phase);
+                    if phase == Phase::Failed && self.settings.fail_fast {
+                        effects.extend(self.scheduler.on(scheduler::Event::Stop));
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Puts an action off: 0.25 s the first time, then four times as long each time, a minute at most.
+    fn delay(&self, action: ActionDigest, tries: usize) {
+        let exponent = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = FIRST_DELAY.saturating_mul(4_u32.saturating_pow(exponent)).min(LONGEST_DELAY);
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            thread::sleep(wait);
+            // A run that is over needs no action.
+            drop(sender.send(Message::Ready(action)));
+        });
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let clocks = self.slots.iter().filter_map(|slot| Some(slot.job?.clock));
+        clocks
+            .filter_map(|clock| match clock {
+                Clock::Off => None,
+                Clock::Until(at) | Clock::Stopping(at) => Some(at),
+            })
+            .min()
+    }
+
+    /// Asks those whose time is over to checkpoint and stop, and kills those that do not.
+    fn out_of_time(&mut self) {
+        let now = Instant::now();
+        for slot in 0..self.slots.len() {
+            match self.slots[slot].job.as_mut().map(|work| &mut work.clock) {
+                Some(clock @ &mut Clock::Until(at)) if at <= now => {
+                    *clock = Clock::Stopping(now + STOP_GRACE);
+                    self.order(slot, &Order::Stop);
+                }
+                Some(clock @ &mut Clock::Stopping(at)) if at <= now => {
+                    // Its death will be told.
+                    *clock = Clock::Stopping(now + STOP_GRACE);
+                    self.slots[slot].worker.iter_mut().for_each(|worker| drop(worker.child.kill()));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Finds the key of an instance, and its result.
@@ -286,26 +368,38 @@ impl Run<'_> {
         self.tell(event);
     }
 
-    fn start(&mut self, work: Work) -> Result<(), ExecuteError> {
+    fn start(&mut self, work: Work, grant: Grant) -> Result<(), ExecuteError> {
         if let Some(manifest) = self.manifests.remove(&work.action) {
             self.store.put_manifest(&manifest)?;
         }
-        let idle = self.slots.iter().position(|slot| slot.job.is_none());
-        let slot = idle.expect("the scheduler starts no more than there are slots");
-        let request = self.graph.instance(work.instance).params.request();
-        let share = (self.settings.cpus / self.settings.jobs).max(1);
+        let device = grant.gpu.map_or(Device::Cpu, |index| self.settings.gpus[index]);
+        let slot = self.idle_slot(device);
         let order = Order::Perform(Request {
             action: work.action,
             project: self.settings.project.clone(),
-            device: if request.gpu { self.settings.device } else { Device::Cpu }.to_string(),
-            threads: request.cpus.clamp(1, share),
+            device: device.to_string(),
+            threads: grant.threads,
         });
         if self.slots[slot].worker.is_none() {
-            self.spawn(slot, share)?;
+            self.spawn(slot, grant.threads)?;
         }
+        self.slots[slot].device = Some(device);
         self.slots[slot].job = Some(work);
         self.order(slot, &order);
         Ok(())
+    }
+
+    /// An idle slot: one whose worker last used the device, else one without a worker, else any. What a worker holds of a
+    /// GPU it keeps.
+    fn idle_slot(&self, device: Device) -> usize {
+        let fitness = |slot: &Slot| match (&slot.worker, slot.device) {
+            (Some(_), Some(last)) if last == device => 0,
+            (None, _) => 1,
+            (Some(_), _) => 2,
+        };
+        let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
+        let best = idle.min_by_key(|(_, slot)| fitness(slot));
+        best.expect("the scheduler starts no more than there are slots").0
     }
 
     fn spawn(&mut self, slot: usize, threads: usize) -> Result<(), ExecuteError> {
@@ -344,7 +438,7 @@ impl Run<'_> {
             drop(sender.send(Message::Gone(id)));
         });
         let job = self.slots[slot].job.take();
-        self.slots[slot] = Slot { generation, worker: Some(Worker { child, orders }), job };
+        self.slots[slot] = Slot { generation, worker: Some(Worker { child, orders }), device: None, job };
         Ok(())
     }
 
@@ -384,6 +478,10 @@ impl Run<'_> {
             }
             Message::Reply(id, reply) => self.reply(id.slot, reply),
             Message::Gone(id) => self.gone(id.slot),
+            Message::Ready(action) => {
+                let effects = self.scheduler.on(scheduler::Event::Ready(action));
+                self.carry_out(effects)
+            }
         }
     }
 
@@ -393,7 +491,13 @@ impl Run<'_> {
         let instance = self.name(work.instance);
         match reply {
             Reply::Waiting => self.tell(Event::Waiting { instance }),
-            Reply::Started => self.tell(Event::Started { instance, action }),
+            Reply::Started => {
+                let time = self.graph.instance(work.instance).request.time;
+                if let (Some(time), Some(work)) = (time, &mut self.slots[slot].job) {
+                    work.clock = Clock::Until(Instant::now() + time);
+                }
+                self.tell(Event::Started { instance, action });
+            }
             Reply::Resumed(from) => self.tell(Event::Resumed { instance, from }),
             Reply::Line(line) => self.tell(Event::Output { instance, line }),
             Reply::Progress { done, total, unit, note } => {
@@ -413,7 +517,10 @@ impl Run<'_> {
                 let makers = self.makers(&digest);
                 return self.over(slot, scheduler::Event::Lost(action, makers));
             }
-            Reply::Stopped => return self.over(slot, scheduler::Event::Stopped(action)),
+            Reply::Stopped => {
+                let event = self.stopped(work).unwrap_or(scheduler::Event::Stopped(action));
+                return self.over(slot, event);
+            }
         }
         Ok(())
     }
@@ -425,7 +532,9 @@ impl Run<'_> {
         let instance = self.name(work.instance);
         let failed = self.scheduler.phase(work.instance) == Phase::Failed;
         match event {
-            scheduler::Event::Lost(..) | scheduler::Event::Crashed(_) if !failed => {
+            scheduler::Event::Lost(..) | scheduler::Event::Crashed(_) | scheduler::Event::Failed(_)
+                if !failed =>
+            {
                 let reason = self.known[work.instance.0].error.clone();
                 self.tell(Event::Retried { instance, reason });
             }
@@ -436,7 +545,10 @@ impl Run<'_> {
     }
 
     fn done(&mut self, work: Work, result: &ActionResult, performed: bool) {
-        let Work { action, instance } = work;
+        let Work { action, instance, .. } = work;
+        if performed {
+            self.advise(instance, result.provenance.peak_memory_mib);
+        }
         let sharers: Vec<InstanceId> = self.scheduler.instances(&action).collect();
         for id in sharers {
             if id == instance && performed {
@@ -452,6 +564,23 @@ impl Run<'_> {
             } else {
                 self.cached(id, action, result.clone());
             }
+        }
+    }
+
+    /// Says once of a stage that it took up more memory than it declares.
+    fn advise(&mut self, id: InstanceId, peak_mib: u64) {
+        let instance = self.graph.instance(id);
+        let declared = instance.request.memory_mib;
+        if declared > 0 && peak_mib > declared && self.advised.insert(instance.stage.clone()) {
+            let gib = |mib: u64| (mib as f64 / 1024.0 * 10.0).ceil() / 10.0;
+            let text = format!(
+                "it took up {} GiB of memory and declares {}: write `resources: (memory_gib: {:.1})`",
+                gib(peak_mib),
+                gib(declared),
+                gib(peak_mib + peak_mib / 10)
+            );
+            let instance = self.name(id);
+            self.tell(Event::Advice { instance, text });
         }
     }
 
@@ -480,12 +609,27 @@ impl Run<'_> {
     fn gone(&mut self, slot: usize) -> Result<(), ExecuteError> {
         let Some(mut worker) = self.slots[slot].worker.take() else { return Ok(()) };
         let status = worker.child.wait();
-        let Some(Work { action, .. }) = self.slots[slot].job else { return Ok(()) };
+        let Some(work @ Work { action, .. }) = self.slots[slot].job else { return Ok(()) };
         if self.interrupts > 0 {
             return self.over(slot, scheduler::Event::Stopped(action));
         }
+        if let Some(event) = self.stopped(work) {
+            return self.over(slot, event);
+        }
         self.went_wrong(&action, &death(status));
         self.over(slot, scheduler::Event::Crashed(action))
+    }
+
+    /// What it means that an action stopped, where that was because its time was over.
+    fn stopped(&mut self, work: Work) -> Option<scheduler::Event> {
+        let Clock::Stopping(_) = work.clock else { return None };
+        let time = self.graph.instance(work.instance).request.time.unwrap_or_default();
+        let minutes = time.as_secs_f64() / 60.0;
+        let error = format!(
+            "it took longer than its time of {minutes} min; its checkpoints are kept: raise `time_min` in its resources and run again"
+        );
+        self.went_wrong(&work.action, &error);
+        Some(scheduler::Event::Overdue(work.action))
     }
 
     fn ended(&mut self, id: InstanceId, phase: Phase) {
@@ -500,7 +644,12 @@ impl Run<'_> {
                 let event = Event::Skipped { instance, because: self.name(cause) };
                 self.tell(event);
             }
-            Phase::Done | Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) => {}
+            Phase::Done
+            | Phase::Waiting
+            | Phase::Keying
+            | Phase::Queued(_)
+            | Phase::Delayed(_)
+            | Phase::Running(_) => {}
         }
     }
 
@@ -518,14 +667,14 @@ impl Run<'_> {
                 Phase::Done => &mut counts.cached,
                 Phase::Failed => &mut counts.failed,
                 Phase::Skipped(_) => &mut counts.skipped,
-                Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Running(_) => {
+                Phase::Waiting | Phase::Keying | Phase::Queued(_) | Phase::Delayed(_) | Phase::Running(_) => {
                     &mut counts.unfinished
                 }
             };
             *count += 1;
         }
         let outcome = match counts {
-            Counts { unfinished: 1.., .. } => Outcome::Interrupted,
+            Counts { unfinished: 1.., .. } if self.interrupts > 0 => Outcome::Interrupted,
             Counts { failed: 1.., .. } => Outcome::Failed,
             Counts { .. } => Outcome::Done,
         };
@@ -578,26 +727,43 @@ fn for_each_line(mut reader: impl BufRead, mut each: impl FnMut(String)) {
     }
 }
 
-/// The scheduler's view of a graph. Durations are guessed from hits of the same stage; what nothing is known of counts as
-/// one second.
-fn tasks(graph: &Graph, plan: &Plan, device: Device) -> Vec<Task> {
-    let mut known: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+/// The scheduler's view of a graph. Durations, and memory where none is declared, are those of hits of the same stage; what
+/// nothing is known of counts as one second.
+fn tasks(graph: &Graph, plan: &Plan, capacity: &Capacity) -> Vec<Task> {
+    let mut known: BTreeMap<&str, Recorded> = BTreeMap::new();
     for id in graph.ids() {
-        if let Some(result) = plan.state(id).result() {
-            let (total_ms, count) = known.entry(&graph.instance(id).stage).or_default();
-            *total_ms += result.provenance.duration_ms;
-            *count += 1;
+        if let Some(ActionResult { provenance, .. }) = plan.state(id).result() {
+            let recorded = known.entry(&graph.instance(id).stage).or_default();
+            recorded.count += 1;
+            recorded.total_ms += provenance.duration_ms;
+            recorded.peak_mib = recorded.peak_mib.max(provenance.peak_memory_mib);
         }
     }
     let tasks = graph.ids().map(|id| {
-        let instance = graph.instance(id);
-        let cost_ms =
-            known.get(instance.stage.as_str()).map_or(1000.0, |&(total, count)| total as f64 / count as f64);
+        let Instance { stage, request, .. } = graph.instance(id);
+        let recorded = known.get(stage.as_str());
+        let share = request.gpu_memory_mib.map_or(GpuShare::Whole, GpuShare::Memory);
         Task {
             inputs: producers(graph, id).collect(),
-            cost: cost_ms,
-            gpu: instance.params.request().gpu && device != Device::Cpu,
+            cost: recorded.map_or(1000.0, |it| it.total_ms as f64 / it.count as f64),
+            demand: Demand {
+                cpus: request.cpus,
+                memory_mib: match request.memory_mib {
+                    0 => recorded.map_or(0, |it| it.peak_mib),
+                    declared => declared,
+                },
+                gpu: (request.gpu && !capacity.gpus_mib.is_empty()).then_some(share),
+            },
+            retries: request.retries,
         }
     });
     tasks.collect()
+}
+
+/// What hits of a stage took.
+#[derive(Default)]
+struct Recorded {
+    count: u64,
+    total_ms: u64,
+    peak_mib: u64,
 }

@@ -235,6 +235,7 @@ impl<'a> Builder<'a> {
         let is_seeded = variant.seeded || sources().any(|source| source.seed.is_some());
         Instance {
             stage: name.text.clone(),
+            request: pipeline.stages[stage].resources.over(variant.params.request()),
             params: Arc::clone(&variant.params),
             point: own.chain(inherited).collect(),
             seed: is_seeded.then_some(at.seed),

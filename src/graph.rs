@@ -1,10 +1,10 @@
 //! The graph of a pipeline: stages × axes × seeds, wired and checked, before any cache is consulted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use ablate_stage::DynStage;
+use ablate_stage::{DynStage, Request};
 
 use crate::pipeline::TableSpec;
 use crate::syntax::Node;
@@ -43,6 +43,8 @@ pub struct Instance {
     pub stage: String,
     /// Its parameters, shared with every instance of the stage that has the same.
     pub params: Arc<dyn DynStage>,
+    /// What it asks of the machine.
+    pub request: Request,
     /// Axis → index of the value, for the axes that reach it.
     pub point: BTreeMap<AxisId, usize>,
     /// The seed, where it or an ancestor is seeded.
@@ -101,6 +103,44 @@ impl Graph {
             name.push(']');
         }
         name
+    }
+
+    /// The graph of these instances and all they need, with the tables that show something of them.
+    #[must_use]
+    pub fn only(self, wanted: impl Fn(&Self, InstanceId) -> bool) -> Self {
+        let mut needed = vec![false; self.instances.len()];
+        for id in self.ids().collect::<Vec<_>>().into_iter().rev() {
+            if needed[id.0] || wanted(&self, id) {
+                needed[id.0] = true;
+                self.instance(id).inputs.values().for_each(|wire| needed[wire.from.0] = true);
+            }
+        }
+        let mut moved = Vec::with_capacity(needed.len());
+        let mut kept = 0;
+        for &needed in &needed {
+            moved.push(InstanceId(kept));
+            kept += usize::from(needed);
+        }
+        let Self { name, instances, axes, trials, tables } = self;
+        let mut instances: Vec<Instance> = instances
+            .into_iter()
+            .zip(&needed)
+            .filter_map(|(instance, &needed)| needed.then_some(instance))
+            .collect();
+        let wires = instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
+        wires.for_each(|wire| wire.from = moved[wire.from.0]);
+        let trials = trials.into_iter().map(|mut trial| {
+            trial.instances.retain(|_, id| needed[id.0]);
+            trial.instances.values_mut().for_each(|id| *id = moved[id.0]);
+            trial
+        });
+        let stages: BTreeSet<&str> = instances.iter().map(|instance| instance.stage.as_str()).collect();
+        let shows = |table: &TableSpec| {
+            table.cells.iter().any(|(_, cell)| stages.contains(cell.metric().stage.as_str()))
+        };
+        let tables = tables.into_iter().filter(shows).collect();
+        let trials = trials.collect();
+        Self { name, axes, trials, tables, instances }
     }
 
     /// Every instance's id, sources before consumers.

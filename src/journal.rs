@@ -14,12 +14,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ablate_stage::cache::ActionDigest;
 use serde::{Deserialize, Serialize};
 
-/// What a plan says of an instance.
+/// What a plan says of an instance that has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Planned {
-    /// In the store.
-    Hit,
     /// To be performed.
     Miss,
     /// Its key is not known yet.
@@ -63,14 +61,18 @@ pub enum Event {
         pipeline: String,
         /// Its file, absolute.
         file: String,
-        /// The device GPU stages run on.
+        /// The devices there are for stages that use a GPU, or `cpu`.
         device: String,
         /// Actions at once.
         jobs: usize,
+        /// What the command line changes in the pipeline, as written there.
+        overrides: Vec<String>,
+        /// Instances whose result is in the store.
+        cached: usize,
         /// Version of the program.
         version: String,
     },
-    /// What the plan says of an instance.
+    /// What the plan says of an instance that has no result.
     Planned {
         /// The instance.
         instance: String,
@@ -158,6 +160,13 @@ pub enum Event {
         instance: String,
         /// The instance that failed.
         because: String,
+    },
+    /// Something its pipeline could say better.
+    Advice {
+        /// The instance.
+        instance: String,
+        /// What.
+        text: String,
     },
     /// It stopped because the run was interrupted.
     Stopped {
@@ -369,6 +378,8 @@ mod tests {
                 file: "p.ron".to_owned(),
                 device: "cpu".to_owned(),
                 jobs: 1,
+                overrides: Vec::new(),
+                cached: 0,
                 version: "1".to_owned(),
             };
             journal.record(&Entry { unix_ms, event: started });

@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+pub mod resources;
 pub mod rows;
 pub mod scheduler;
 pub mod source;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::diagnostic::Diagnostics;
+use crate::resources::Resources;
 use crate::source::{SourceId, SourceMap, Span};
 use crate::syntax::{Name, Node};
 
@@ -43,6 +44,8 @@ pub struct StageSpec {
     pub stage: Node,
     /// Its inputs.
     pub from: Vec<WireSpec>,
+    /// What it may take up, where that is not as its kind says.
+    pub resources: Resources,
 }
 
 /// An input of a stage as written.

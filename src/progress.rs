@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::diagnostic::escape_lines;
-use crate::journal::{Counts, Entry, Event, Outcome, Planned};
+use crate::journal::{Counts, Entry, Event, Outcome};
 
 /// How a run is shown.
 pub enum Progress<'a> {
@@ -62,8 +62,8 @@ impl<'a> Lines<'a> {
         let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}"));
         match &entry.event {
             Event::RunStarted { .. } => self.began = line,
-            Event::Output { .. } | Event::Planned { state: Planned::Hit, .. } => {}
-            Event::Planned { state: Planned::Miss | Planned::Pending, .. } => {
+            Event::Output { .. } => {}
+            Event::Planned { .. } => {
                 if let Some(began) = self.began.take() {
                     writeln!(self.out, "{began}")?;
                 }
@@ -77,6 +77,7 @@ impl<'a> Lines<'a> {
             | Event::Cached { .. }
             | Event::Failed { .. }
             | Event::Skipped { .. }
+            | Event::Advice { .. }
             | Event::Stopped { .. }
             | Event::RunFinished { .. } => {
                 if let Some(line) = line {
@@ -132,6 +133,7 @@ impl Bars {
             Event::RunStarted { .. }
             | Event::Planned { .. }
             | Event::Resumed { .. }
+            | Event::Advice { .. }
             | Event::Output { .. } => {}
         }
         self.total.set_message(format!("stages, {} running", self.running.len()));
@@ -141,6 +143,7 @@ impl Bars {
             | Event::Skipped { .. }
             | Event::Resumed { .. }
             | Event::Retried { .. }
+            | Event::Advice { .. }
             | Event::Stopped { .. }
             | Event::RunFinished { .. } => true,
             Event::RunStarted { .. }
@@ -209,6 +212,7 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::Cached { instance, .. } => ("Cached", instance.clone()),
         Event::Failed { instance, error, .. } => ("Failed", format!("{instance}: {error}")),
         Event::Skipped { instance, because } => ("Skipped", format!("{instance}, because {because} failed")),
+        Event::Advice { instance, text } => ("Advice", format!("{instance}: {text}")),
         Event::Stopped { instance } => ("Stopped", instance.clone()),
         Event::RunFinished { outcome, counts, duration_ms } => {
             let verb = match outcome {

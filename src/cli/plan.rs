@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::project::{Project, Source};
 use super::why::reason_in_words;
-use super::{Context, Failure, exit};
+use super::{Context, Failure, exit, select};
 use crate::graph::InstanceId;
 use crate::plan::{History, Keys, State};
 use crate::progress::counted;
@@ -14,6 +14,8 @@ use crate::progress::counted;
 pub struct Plan {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    part: select::Part,
 }
 
 /// What the plan says of a stage.
@@ -27,7 +29,7 @@ struct Tally {
 
 /// Shows what is missing.
 pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.source, context)?;
+    let project = args.part.of(Project::open(&args.source, context)?)?;
     let graph = &project.graph;
     let plan = project.plan()?;
     let mut tallies: Vec<Tally> = Vec::new();

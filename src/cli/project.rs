@@ -34,6 +34,13 @@ impl Source {
         Overrides { set: self.set.clone(), axis: self.axis.clone(), seeds: self.seeds.clone() }
     }
 
+    /// What is changed, as written on the command line.
+    pub fn written(&self) -> Vec<String> {
+        let set = self.set.iter().map(|text| format!("--set {text}"));
+        let axis = self.axis.iter().map(|text| format!("--axis {text}"));
+        set.chain(axis).chain(self.seeds.iter().map(|text| format!("--seeds {text}"))).collect()
+    }
+
     /// Reads and expands the pipeline.
     pub fn expand(&self, registry: &Registry, sources: &mut SourceMap) -> Result<Graph, Failure> {
         let graph = pipeline::load(&self.file, &self.overrides(), sources)

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use ablate_stage::{Device, Registry};
@@ -10,24 +11,36 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::project::{Project, Source};
-use super::{Context, Failure, exit};
+use super::{Context, Failure, exit, select};
 use crate::execute::{ExecuteError, Runner, Settings};
 use crate::graph::Graph;
 use crate::journal::{Entry, Event, Journal, Outcome, Planned, now_unix_ms};
 use crate::plan::{Plan, State};
 use crate::progress::{Bars, Lines, Progress};
+use crate::scheduler::Capacity;
 
 /// Run what is missing of a pipeline, and print its tables
 #[derive(Args)]
 pub struct Run {
     #[command(flatten)]
     source: Source,
-    /// Stages at once; the processor's threads are split evenly among them
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZeroUsize,
-    /// Where stages that can use a GPU run: `auto`, `cpu` or `cuda:N`
+    #[command(flatten)]
+    part: select::Part,
+    /// Stages at once, which share the threads; as many as there are threads, if not said
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Threads in all; the processor's, if not said
+    #[arg(long, value_name = "N")]
+    cpus: Option<NonZeroUsize>,
+    /// Memory that stages may take up together, by what they declare or took before; what is free, if not said
+    #[arg(long, value_name = "GIB")]
+    memory: Option<f64>,
+    /// Where stages that can use a GPU run: `auto`, `cpu`, `cuda:N` or several as `cuda:0,cuda:1`
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Start nothing more once a stage failed; without it, everything goes on that does not need it
+    #[arg(long)]
+    fail_fast: bool,
     /// Print what happens as lines of JSON, and no tables
     #[arg(long)]
     json: bool,
@@ -36,21 +49,21 @@ pub struct Run {
 /// Runs what is missing.
 pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let clock = Instant::now();
-    let project = Project::open(&args.source, context)?;
+    let project = args.part.of(Project::open(&args.source, context)?)?;
     let graph = &project.graph;
     let plan = project.plan()?;
-    let device = if plan.is_complete() && args.device == "auto" {
+    let gpus = if plan.is_complete() && args.device == "auto" {
         // Looking for a GPU takes longer than finding that there is nothing to do.
-        Device::Cpu
+        Vec::new()
     } else {
-        device(&args.device, context.registry)?
+        gpus(&args.device, context.registry)?
     };
     let settings = Settings {
         program: PathBuf::from("/proc/self/exe"),
         project: project.root.clone(),
-        jobs: args.jobs.get(),
-        cpus: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        device,
+        capacity: capacity(args, graph, &gpus),
+        gpus,
+        fail_fast: args.fail_fast,
     };
     let mut journal = Journal::create(&project.store.runs(), now_unix_ms()).map_err(|error| {
         Failure::new(exit::STORE, format!("cannot begin a journal in the store: {error}"))
@@ -75,8 +88,10 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     observe(Event::RunStarted {
         pipeline: graph.name.clone(),
         file: project.file.display().to_string(),
-        device: device.to_string(),
-        jobs: settings.jobs,
+        device: names(&settings.gpus),
+        jobs: settings.capacity.slots,
+        overrides: args.source.written(),
+        cached: hits,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     tell_plan(graph, &plan, &mut observe);
@@ -120,7 +135,7 @@ fn tell_plan(graph: &Graph, plan: &Plan, observe: &mut dyn FnMut(Event)) {
     for id in graph.ids() {
         let state = plan.state(id);
         let planned = match state {
-            State::Hit(..) => Planned::Hit,
+            State::Hit(..) => continue,
             State::Miss(_) => Planned::Miss,
             State::Pending(_) => Planned::Pending,
         };
@@ -128,19 +143,75 @@ fn tell_plan(graph: &Graph, plan: &Plan, observe: &mut dyn FnMut(Event)) {
     }
 }
 
-fn device(name: &str, registry: &Registry) -> Result<Device, Failure> {
-    let accelerators = registry.accelerators();
-    if name == "auto" {
-        return Ok(accelerators.first().copied().unwrap_or(Device::Cpu));
+/// What the stages share.
+fn capacity(args: &Run, graph: &Graph, gpus: &[Device]) -> Capacity {
+    let threads = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cpus = args.cpus.map_or_else(threads, NonZeroUsize::get);
+    let packs = graph.instances.iter().any(|instance| instance.request.gpu_memory_mib.is_some());
+    let sizes = if packs && !gpus.is_empty() { gpu_memory() } else { Vec::new() };
+    let memory_of = |device: &Device| match device {
+        Device::Cuda(index) => sizes.get(*index as usize).copied().unwrap_or(u64::MAX),
+        Device::Cpu => u64::MAX,
+    };
+    Capacity {
+        slots: args.jobs.map_or(cpus, NonZeroUsize::get),
+        cpus,
+        memory_mib: args.memory.map_or_else(free_memory, |gib| (gib * 1024.0) as u64),
+        gpus_mib: gpus.iter().map(memory_of).collect(),
     }
-    let device: Device = name.parse().map_err(|error| Failure::new(exit::USAGE, error))?;
-    if device == Device::Cpu || accelerators.contains(&device) {
-        return Ok(device);
+}
+
+/// Memory that is free or can be freed, MiB; no limit where the kernel does not say.
+fn free_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib / 1024)
+}
+
+/// The memory of each GPU, MiB, as `nvidia-smi` tells it; nothing where it does not.
+fn gpu_memory() -> Vec<u64> {
+    let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
+    let output = Command::new("nvidia-smi").args(query).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().map_while(|line| line.trim().parse().ok()).collect()
+}
+
+/// The GPUs that are meant; none where stages are to run on the processor.
+fn gpus(text: &str, registry: &Registry) -> Result<Vec<Device>, Failure> {
+    if text == "cpu" {
+        return Ok(Vec::new());
     }
-    let there: Vec<String> =
-        [Device::Cpu].iter().chain(&accelerators).map(|device| format!("`{device}`")).collect();
-    Err(Failure::new(
-        exit::USAGE,
-        format!("there is no device `{device}` that this program can use; there is {}", there.join(", ")),
-    ))
+    let there = registry.accelerators();
+    if text == "auto" {
+        return Ok(there);
+    }
+    let mut gpus = Vec::new();
+    for name in text.split(',') {
+        let device: Device = name.parse().map_err(|error| Failure::new(exit::USAGE, error))?;
+        if !there.contains(&device) {
+            let known: Vec<String> = std::iter::once(Device::Cpu)
+                .chain(there.iter().copied())
+                .map(|device| format!("`{device}`"))
+                .collect();
+            return Err(Failure::new(
+                exit::USAGE,
+                format!(
+                    "there is no device `{device}` that this program can use; there is {}",
+                    known.join(", ")
+                ),
+            ));
+        }
+        if !gpus.contains(&device) {
+            gpus.push(device);
+        }
+    }
+    Ok(gpus)
+}
+
+fn names(gpus: &[Device]) -> String {
+    match gpus {
+        [] => Device::Cpu.to_string(),
+        gpus => gpus.iter().map(Device::to_string).collect::<Vec<_>>().join(", "),
+    }
 }

@@ -1,8 +1,67 @@
 //! Naming instances on the command line.
 
+use std::collections::BTreeSet;
+
+use clap::Args;
+use wildmatch::WildMatch;
+
+use super::project::Project;
+use super::{Failure, exit};
 use crate::graph::{Graph, InstanceId};
 
-use super::{Failure, exit};
+/// The part of a pipeline that is meant.
+#[derive(Args)]
+pub struct Part {
+    /// Only the instances with such a name, and what they need: `encoder`, `probe[*k=5*]`; `*` is any text, `?` any character
+    #[arg(long, value_name = "GLOB", help_heading = "Pipeline")]
+    only: Vec<String>,
+    /// Only what this table needs
+    #[arg(long, value_name = "NAME", help_heading = "Pipeline")]
+    table: Vec<String>,
+}
+
+impl Part {
+    /// The project with nothing but this part.
+    pub fn of(&self, mut project: Project) -> Result<Project, Failure> {
+        for name in &self.table {
+            if !project.graph.tables.iter().any(|table| table.name == *name) {
+                let known: Vec<&str> = project.graph.tables.iter().map(|table| table.name.as_str()).collect();
+                let known = if known.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has {}", known.join(", "))
+                };
+                return Err(Failure::new(
+                    exit::USAGE,
+                    format!("the pipeline has no table `{name}`; {known}"),
+                ));
+            }
+        }
+        if !self.table.is_empty() {
+            project.graph.tables.retain(|table| self.table.contains(&table.name));
+            let stages: BTreeSet<String> = project
+                .graph
+                .tables
+                .iter()
+                .flat_map(|table| table.cells.iter().map(|(_, cell)| cell.metric().stage.clone()))
+                .collect();
+            project.graph = project.graph.only(|graph, id| stages.contains(&graph.instance(id).stage));
+        }
+        if !self.only.is_empty() {
+            let globs: Vec<WildMatch> = self.only.iter().map(|glob| WildMatch::new(glob)).collect();
+            let meant = |graph: &Graph, id| {
+                let name = graph.instance_name(id);
+                globs.iter().any(|glob| glob.matches(&name) || glob.matches(&graph.instance(id).stage))
+            };
+            if !project.graph.ids().any(|id| meant(&project.graph, id)) {
+                let globs = self.only.join("`, `");
+                return Err(Failure::new(exit::USAGE, unknown(&project.graph, &globs, "")));
+            }
+            project.graph = project.graph.only(meant);
+        }
+        Ok(project)
+    }
+}
 
 /// The instances a text names: all of a stage as `graph`, or those of some axis values and seed as `graph[k=5]`; the order of
 /// the values does not matter, and axes that are left out may have any value.

@@ -48,7 +48,7 @@ pub(super) fn parse(source: SourceId, text: &str) -> Result<Pipeline, Diagnostic
 /// What the files come to.
 fn finish(file: File, mut wrong: Diagnostics) -> Result<Pipeline, Diagnostics> {
     for field in ["name", "stages"] {
-        if !file.has.contains(field) {
+        if !file.has.contains(field) && !file.torn {
             wrong.push(Diagnostic::new(file.place, format!("`Pipeline` needs the field `{field}`")));
         }
     }
@@ -150,7 +150,11 @@ impl Loader<'_> {
     /// The file with the stages, axes and tables of those it includes, over the one it extends.
     fn bring_in(&mut self, mut file: File, folder: &Path) -> File {
         for named in std::mem::take(&mut file.include) {
-            let Some(part) = self.load(&folder.join(&named.text), Some(named.span)) else { continue };
+            let Some(part) = self.load(&folder.join(&named.text), Some(named.span)) else {
+                file.torn = true;
+                continue;
+            };
+            file.torn |= part.torn;
             for (field, kept) in [("sweep", part.sweep.is_some()), ("seeds", part.seeds.is_some())] {
                 if kept {
                     let message = format!(
@@ -172,11 +176,10 @@ impl Loader<'_> {
         self.check_distinct("stage", file.stages.iter().flatten().map(|stage| &stage.name));
         self.check_distinct("axis", file.axes.iter().map(|axis| &axis.name));
         self.check_distinct("table", file.tables.iter().map(|table| &table.name));
-        let base =
-            file.extends.take().and_then(|named| self.load(&folder.join(&named.text), Some(named.span)));
-        match base {
+        let Some(named) = file.extends.take() else { return file };
+        match self.load(&folder.join(&named.text), Some(named.span)) {
             Some(base) => over(file, base),
-            None => file,
+            None => File { torn: true, ..file },
         }
     }
 
@@ -200,6 +203,7 @@ fn over(file: File, base: File) -> File {
     File {
         place: file.place,
         has: file.has.into_iter().chain(base.has).collect(),
+        torn: file.torn || base.torn,
         name: file.name.or(base.name),
         extends: None,
         include: Vec::new(),

@@ -6,7 +6,9 @@ use super::{
     Assigned, AxisSpec, AxisValue, Cell, CellDraft, MetricRef, Setting, StageSpec, Sweep, TableDraft,
     WireSpec,
 };
+use crate::decode::decode;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::resources::Resources;
 use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
 
@@ -88,16 +90,23 @@ impl Reader<'_> {
 
     fn stage(&mut self, name: Name, node: &Node) -> Option<StageSpec> {
         self.check_stage_name(&name);
-        let (stage, from) = self.stage_with_inputs(node)?;
-        Some(StageSpec { name, stage, from })
+        let fields = self.fields(node, "a stage", &["stage", "from", "resources"])?;
+        let resources = fields.get("resources").map_or(Some(Resources::default()), |node| {
+            decode(node).map_err(|errors| self.wrong.extend(errors)).ok()
+        });
+        let (stage, from) = self.stage_and_inputs(node, &fields)?;
+        Some(StageSpec { name, stage, from, resources: resources? })
     }
 
-    fn stage_with_inputs(&mut self, node: &Node) -> Option<(Node, Vec<WireSpec>)> {
-        let fields = self.fields(node, "a stage", &["stage", "from"])?;
+    fn stage_and_inputs(
+        &mut self,
+        node: &Node,
+        fields: &BTreeMap<&str, &Node>,
+    ) -> Option<(Node, Vec<WireSpec>)> {
         let from = fields.get("from").map(|node| {
             self.entries(node, "inputs", |_, port, source| Some(WireSpec { port, source: source.clone() }))
         });
-        let stage = self.required(node, "a stage", &fields, "stage")?;
+        let stage = self.required(node, "a stage", fields, "stage")?;
         if stage.name().is_none() {
             let error = Diagnostic::new(
                 stage.span,
@@ -178,7 +187,8 @@ impl Reader<'_> {
         let is_stage = !path.text.contains('.')
             && matches!(&value.value, Value::Struct(None, fields) if fields.iter().any(|it| it.name.text == "stage"));
         let value = if is_stage {
-            let (stage, from) = self.stage_with_inputs(value)?;
+            let fields = self.fields(value, "a stage", &["stage", "from"])?;
+            let (stage, from) = self.stage_and_inputs(value, &fields)?;
             Assigned::Stage { stage, from }
         } else {
             Assigned::Value(value.clone())

@@ -1,6 +1,7 @@
 //! The stage trait, and its form the engine handles.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,15 +16,24 @@ pub struct Request {
     pub cpus: usize,
     /// Whether it runs on a GPU where there is one.
     pub gpu: bool,
+    /// Memory it takes up, MiB; 0 where nobody knows.
+    pub memory_mib: u64,
+    /// Memory of the GPU it takes up, MiB; `None` where it needs a GPU for itself.
+    pub gpu_memory_mib: Option<u64>,
+    /// Wall time after which it is stopped and counts as failed.
+    pub time: Option<Duration>,
+    /// How often it is tried again when it fails by itself. One that loses its worker is, whatever this says.
+    pub retries: usize,
 }
 
 impl Request {
     /// One thread of the processor.
-    pub const ONE_CPU: Self = Self { cpus: 1, gpu: false };
+    pub const ONE_CPU: Self =
+        Self { cpus: 1, gpu: false, memory_mib: 0, gpu_memory_mib: None, time: None, retries: 0 };
     /// Every thread of the processor.
-    pub const ALL_CPUS: Self = Self { cpus: usize::MAX, gpu: false };
+    pub const ALL_CPUS: Self = Self { cpus: usize::MAX, ..Self::ONE_CPU };
     /// A GPU where there is one, otherwise every thread of the processor.
-    pub const TRAIN: Self = Self { cpus: usize::MAX, gpu: true };
+    pub const TRAIN: Self = Self { gpu: true, ..Self::ALL_CPUS };
 }
 
 /// A value a stage cannot work with although its type is right.

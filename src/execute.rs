@@ -18,6 +18,7 @@ use ablate_stage::Device;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
 use thiserror::Error;
 
+use crate::forecast::Forecast;
 use crate::graph::{Graph, Instance, InstanceId};
 use crate::journal::{Counts, Event, Outcome};
 use crate::plan::{Keys, Plan, State, producers};
@@ -730,26 +731,17 @@ fn for_each_line(mut reader: impl BufRead, mut each: impl FnMut(String)) {
 /// The scheduler's view of a graph. Durations, and memory where none is declared, are those of hits of the same stage; what
 /// nothing is known of counts as one second.
 fn tasks(graph: &Graph, plan: &Plan, capacity: &Capacity) -> Vec<Task> {
-    let mut known: BTreeMap<&str, Recorded> = BTreeMap::new();
-    for id in graph.ids() {
-        if let Some(ActionResult { provenance, .. }) = plan.state(id).result() {
-            let recorded = known.entry(&graph.instance(id).stage).or_default();
-            recorded.count += 1;
-            recorded.total_ms += provenance.duration_ms;
-            recorded.peak_mib = recorded.peak_mib.max(provenance.peak_memory_mib);
-        }
-    }
+    let forecast = Forecast::of_hits(graph, plan);
     let tasks = graph.ids().map(|id| {
         let Instance { stage, request, .. } = graph.instance(id);
-        let recorded = known.get(stage.as_str());
         let share = request.gpu_memory_mib.map_or(GpuShare::Whole, GpuShare::Memory);
         Task {
             inputs: producers(graph, id).collect(),
-            cost: recorded.map_or(1000.0, |it| it.total_ms as f64 / it.count as f64),
+            cost: forecast.duration(stage).unwrap_or(Duration::from_secs(1)).as_secs_f64(),
             demand: Demand {
                 cpus: request.cpus,
                 memory_mib: match request.memory_mib {
-                    0 => recorded.map_or(0, |it| it.peak_mib),
+                    0 => forecast.peak_mib(stage),
                     declared => declared,
                 },
                 gpu: (request.gpu && !capacity.gpus_mib.is_empty()).then_some(share),
@@ -758,12 +750,4 @@ fn tasks(graph: &Graph, plan: &Plan, capacity: &Capacity) -> Vec<Task> {
         }
     });
     tasks.collect()
-}
-
-/// What hits of a stage took.
-#[derive(Default)]
-struct Recorded {
-    count: u64,
-    total_ms: u64,
-    peak_mib: u64,
 }

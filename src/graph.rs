@@ -105,6 +105,21 @@ impl Graph {
         name
     }
 
+    /// What cannot be before these instances are: every instance that takes something from them, near or far, but not
+    /// themselves.
+    pub fn descendants(&self, of: &[InstanceId]) -> Vec<InstanceId> {
+        let mut reached = vec![false; self.instances.len()];
+        of.iter().for_each(|id| reached[id.0] = true);
+        let mut found = Vec::new();
+        for id in self.ids() {
+            if !reached[id.0] && self.instance(id).inputs.values().any(|wire| reached[wire.from.0]) {
+                reached[id.0] = true;
+                found.push(id);
+            }
+        }
+        found
+    }
+
     /// The graph of these instances and all they need, with the tables that show something of them.
     #[must_use]
     pub fn only(self, wanted: impl Fn(&Self, InstanceId) -> bool) -> Self {

@@ -313,9 +313,21 @@ fn first(journal: &Path) -> Option<Entry> {
     serde_json::from_str(&line).ok()
 }
 
-/// `20261121T144932.123Z`: UTC, in the proleptic Gregorian calendar, so that names sort by time.
+/// `20261121T144932.123Z`: UTC, so that names sort by time.
 fn timestamp(unix_ms: u64) -> String {
-    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
+    let [year, month, day, hour, minute, second] = calendar(unix_ms);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{:03}Z", unix_ms % 1000)
+}
+
+/// `2026-11-21 14:49 UTC`.
+pub fn date(unix_ms: u64) -> String {
+    let [year, month, day, hour, minute, _] = calendar(unix_ms);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
+/// Year, month, day, hour, minute and second in the proleptic Gregorian calendar, UTC.
+fn calendar(unix_ms: u64) -> [u64; 6] {
+    let seconds = unix_ms / 1000;
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     let is_leap =
         |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -330,8 +342,7 @@ fn timestamp(unix_ms: u64) -> String {
         day -= months[month];
         month += 1;
     }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{:02}{:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z", month + 1, day + 1)
+    [year, month as u64 + 1, day + 1, second / 3600, second / 60 % 60, second % 60]
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod execute;
 pub mod expand;
+pub mod forecast;
 pub mod graph;
 pub mod journal;
 pub mod manifest;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Store, StoreError};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -240,7 +240,15 @@ pub enum Reason {
 /// What earlier runs left, to explain misses by. Reading it costs a read of every manifest in the store.
 pub struct History<'a> {
     store: &'a Store,
-    done: BTreeMap<String, Vec<(u64, ActionDigest, Manifest)>>,
+    /// Stage kind → its actions.
+    done: BTreeMap<String, Vec<Earlier>>,
+}
+
+/// An action that has a result.
+struct Earlier {
+    action: ActionDigest,
+    manifest: Manifest,
+    provenance: Provenance,
 }
 
 impl<'a> History<'a> {
@@ -252,8 +260,8 @@ impl<'a> History<'a> {
         let mut done: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for (action, text) in store.manifests()? {
             if let (Some(result), Ok(manifest)) = (store.recorded_result(&action), Manifest::parse(&text)) {
-                let at = result.provenance.started_unix_ms;
-                done.entry(manifest.kind.clone()).or_default().push((at, action, manifest));
+                let earlier = Earlier { action, manifest, provenance: result.provenance };
+                done.entry(earlier.manifest.kind.clone()).or_default().push(earlier);
             }
         }
         Ok(Self { store, done })
@@ -283,11 +291,16 @@ impl<'a> History<'a> {
         }
         let candidates = self.done.get(&manifest.kind).into_iter().flatten();
         let nearest = candidates
-            .map(|(at, nearest, earlier)| (earlier.diff(manifest), *at, nearest))
-            .min_by_key(|(changes, at, _)| (changes.len(), u64::MAX - at));
+            .map(|earlier| (earlier.manifest.diff(manifest), earlier))
+            .min_by_key(|(changes, earlier)| (changes.len(), u64::MAX - earlier.provenance.started_unix_ms));
         match nearest {
             None => Reason::Never,
-            Some((changes, _, nearest)) => Reason::Changed { nearest: *nearest, changes },
+            Some((changes, nearest)) => Reason::Changed { nearest: nearest.action, changes },
         }
+    }
+
+    /// How the actions of a kind came about.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Provenance> {
+        self.done.get(kind).into_iter().flatten().map(|earlier| &earlier.provenance)
     }
 }

@@ -250,6 +250,18 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// A duration as a person says it: `0.3 s`, `45 s`, `12 min`, `3 h 5 min`.
+pub fn about(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    let minutes = (seconds / 60.0).round() as u64;
+    match seconds {
+        ..9.95 => format!("{seconds:.1} s"),
+        ..99.5 => format!("{seconds:.0} s"),
+        _ if minutes < 120 => format!("{minutes} min"),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
+
 fn seconds(ms: u64) -> String {
     let seconds = ms as f64 / 1000.0;
     if ms < 60_000 {

@@ -429,7 +429,7 @@ impl Scheduler {
             action.tries += 1;
             let instances = action.instances.clone();
             let queue = self.queues.get_mut(&demand).expect("it came from this queue");
-            instances.iter().for_each(|id| drop(queue.remove(&self.ranks[id.0])));
+            queue.retain_not(instances.iter().for_each(|id| drop(queue.remove(&self.ranks[id.0])));instances, &self.ranks);
             if queue.is_empty() {
                 self.queues.remove(&demand);
             }

@@ -5,9 +5,10 @@ use clap::Args;
 use super::project::{Project, Source};
 use super::why::reason_in_words;
 use super::{Context, Failure, exit, select};
+use crate::forecast::Forecast;
 use crate::graph::InstanceId;
 use crate::plan::{History, Keys, State};
-use crate::progress::counted;
+use crate::progress::{about, counted};
 
 /// Show what `run` would do, and why; nothing is run
 #[derive(Args)]
@@ -25,6 +26,18 @@ struct Tally {
     hits: usize,
     misses: Vec<InstanceId>,
     pending: usize,
+}
+
+impl Tally {
+    /// How long what is missing takes, by what it took before.
+    fn time(&self, forecast: &Forecast) -> String {
+        let missing = u32::try_from(self.misses.len() + self.pending).unwrap_or(u32::MAX);
+        match forecast.duration(&self.stage) {
+            _ if missing == 0 => String::new(),
+            Some(each) => about(each.saturating_mul(missing)),
+            None => "?".to_owned(),
+        }
+    }
 }
 
 /// Shows what is missing.
@@ -46,18 +59,39 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
         }
     }
     let width = tallies.iter().map(|tally| tally.stage.chars().count()).max().unwrap_or(0).max("stage".len());
-    writeln!(context.out, "{:width$}  {:>7}  {:>7}  {:>7}", "stage", "cached", "to run", "pending")?;
-    for Tally { stage, hits, misses, pending } in &tallies {
-        writeln!(context.out, "{stage:width$}  {hits:>7}  {:>7}  {pending:>7}", misses.len())?;
+    let complete = plan.is_complete();
+    let history = if complete { None } else { Some(History::read(&project.store)?) };
+    let forecast = Forecast::of_hits(graph, &plan);
+    let forecast = match &history {
+        Some(history) => forecast.or_like(graph, history),
+        None => forecast,
+    };
+    let heading = if complete { "" } else { "       time" };
+    writeln!(context.out, "{:width$}  {:>7}  {:>7}  {:>7}{heading}", "stage", "cached", "to run", "pending")?;
+    for tally in &tallies {
+        let Tally { stage, hits, misses, pending } = tally;
+        let line = format!(
+            "{stage:width$}  {hits:>7}  {:>7}  {pending:>7}  {:>9}",
+            misses.len(),
+            tally.time(&forecast)
+        );
+        writeln!(context.out, "{}", line.trim_end())?;
     }
     let (hits, misses) =
         tallies.iter().fold((0, 0), |(h, m), tally| (h + tally.hits, m + tally.misses.len()));
     let pending = graph.instances.len() - hits - misses;
     let stages = counted(graph.instances.len(), "stage");
     writeln!(context.out, "\n{stages}: {hits} cached, {misses} to run, {pending} pending on these")?;
-    if misses > 0 {
+    if let Some(history) = &history {
+        let missing = graph.ids().filter(|&id| plan.state(id).result().is_none());
+        let (time, unknown) = forecast.sum(graph, missing);
+        let but = if unknown == 0 {
+            String::new()
+        } else {
+            format!(", without {} never run", counted(unknown, "stage"))
+        };
+        writeln!(context.out, "about {} of work, by what stages took before{but}", about(time))?;
         writeln!(context.out)?;
-        let history = History::read(&project.store)?;
         let keys = Keys::new(graph, &project.root);
         for first in tallies.iter().filter_map(|tally| tally.misses.first()) {
             let reason =

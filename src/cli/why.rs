@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use ablate_stage::cache::ActionResult;
 use clap::Args;
 
 use super::project::{Project, Source};
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
-use crate::graph::InstanceId;
+use crate::forecast::Forecast;
+use crate::graph::{Graph, InstanceId};
+use crate::journal::date;
 use crate::manifest::{Change, Part};
 use crate::plan::{History, Keys, Plan, Reason, State};
+use crate::progress::about;
 
 /// Say why stages would run: the field that moved, its old and new value, and where it is written
 #[derive(Args)]
@@ -28,6 +33,7 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &project.root);
+    let forecast = Forecast::of_hits(&project.graph, &plan).or_like(&project.graph, &history);
     let mut explained = BTreeSet::new();
     let mut to_explain = std::collections::VecDeque::from(chosen);
     while let Some(id) = to_explain.pop_front() {
@@ -39,6 +45,9 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
             None => write!(context.out, "{}", hit_in_words(&project, &plan, id))?,
             Some(reason) => {
                 write!(context.out, "{}", reason_in_words(&project, id, &reason))?;
+                if !matches!(reason, Reason::Pending(_)) {
+                    write!(context.out, "{}", cost_in_words(&project.graph, &forecast, id))?;
+                }
                 if let Reason::Pending(on) = reason {
                     to_explain.extend(on);
                 }
@@ -49,17 +58,38 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 fn hit_in_words(project: &Project, plan: &Plan, id: InstanceId) -> String {
-    let name = escape_lines(&project.graph.instance_name(id));
-    match plan.state(id) {
-        State::Hit(action, result) => {
-            format!(
-                "{name} would not run: it is in the store as {}, made on {}\n",
-                action.short(),
-                result.provenance.device
-            )
-        }
+    let name = project.graph.instance_name(id);
+    let text = match plan.state(id) {
+        State::Hit(action, ActionResult { provenance, .. }) => format!(
+            "{name} would not run: its fields, seed and inputs give the key {}, which is in the store,\n    made {} on {}, {} in {}\n",
+            action.short(),
+            date(provenance.started_unix_ms),
+            provenance.host,
+            provenance.device,
+            about(Duration::from_millis(provenance.duration_ms)),
+        ),
         State::Miss(_) | State::Pending(_) => format!("{name} would run\n"),
+    };
+    escape_lines(&text)
+}
+
+/// What has to be made again because an instance is, and how long all of it takes.
+fn cost_in_words(graph: &Graph, forecast: &Forecast, id: InstanceId) -> String {
+    let stale = graph.descendants(&[id]);
+    let mut by_stage: Vec<(&str, usize)> = Vec::new();
+    for instance in stale.iter().map(|&id| graph.instance(id)) {
+        match by_stage.iter_mut().find(|(stage, _)| *stage == instance.stage) {
+            Some((_, count)) => *count += 1,
+            None => by_stage.push((&instance.stage, 1)),
+        }
     }
+    let (time, unknown) = forecast.sum(graph, stale.into_iter().chain([id]));
+    let time = if unknown == 0 { about(time) } else { format!("{} and {unknown} never run", about(time)) };
+    let stages: Vec<String> =
+        by_stage.into_iter().map(|(stage, count)| format!("{stage} ×{count}")).collect();
+    let stale =
+        if stages.is_empty() { String::new() } else { format!("makes stale: {}; ", stages.join(", ")) };
+    escape_lines(&format!("    {stale}takes about {time}\n"))
 }
 
 /// A reason as lines, the instance first.

@@ -2,6 +2,7 @@
 
 mod check;
 mod get;
+mod graph;
 mod log;
 mod plan;
 mod project;
@@ -61,6 +62,7 @@ enum Command {
     Plan(plan::Plan),
     Check(check::Check),
     Why(why::Why),
+    Graph(graph::Graph),
     #[cfg(feature = "tables")]
     Table(table::Tables),
     Log(log::Log),
@@ -147,6 +149,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Plan(args) => plan::plan(args, context),
         Command::Check(args) => check::check(args, context),
         Command::Why(args) => why::why(args, context),
+        Command::Graph(args) => graph::graph(args, context),
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
         Command::Log(args) => log::log(args, context),

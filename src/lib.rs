@@ -13,6 +13,7 @@ pub mod cli;
 pub mod command;
 pub mod decode;
 pub mod diagnostic;
+pub mod draw;
 pub mod execute;
 pub mod expand;
 pub mod graph;

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::project::read;
 use super::{Context, Failure, exit};
-use crate::expand::expand;
-use crate::pipeline;
 use crate::progress::counted;
-use crate::source::SourceMap;
 
 /// Check a pipeline file and count what it expands to; every error is shown with its place
 #[derive(Args)]
@@ -19,10 +17,7 @@ pub struct Check {
 
 /// Checks a pipeline without looking into the store.
 pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let mut sources = SourceMap::new();
-    let checked = pipeline::load(&args.file, &mut sources)
-        .and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline)));
-    let (graph, pipeline) = checked.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(&sources)))?;
+    let (pipeline, graph, _) = read(&args.file, context)?;
     let counts = [
         (pipeline.stages.len(), "stage"),
         (pipeline.axes.len(), "axis"),

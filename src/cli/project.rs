@@ -7,7 +7,7 @@ use ablate_stage::cache::Store;
 use super::{Context, Failure, exit};
 use crate::expand::expand;
 use crate::graph::Graph;
-use crate::pipeline;
+use crate::pipeline::{self, Pipeline};
 use crate::plan::{Plan, plan};
 use crate::source::SourceMap;
 
@@ -28,10 +28,7 @@ pub struct Project {
 impl Project {
     /// Reads a pipeline file, and opens its store.
     pub fn open(file: &Path, context: &Context<'_>) -> Result<Self, Failure> {
-        let mut sources = SourceMap::new();
-        let graph =
-            pipeline::load(file, &mut sources).and_then(|pipeline| expand(&pipeline, context.registry));
-        let graph = graph.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(&sources)))?;
+        let (_, graph, sources) = read(file, context)?;
         let file = file.canonicalize().map_err(|error| {
             Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", file.display()))
         })?;
@@ -43,6 +40,17 @@ impl Project {
     /// What is there and what is missing.
     pub fn plan(&self) -> Result<Plan, Failure> {
         plan(&self.graph, &self.store, &self.root).map_err(|error| Failure::new(exit::PIPELINE, error))
+    }
+}
+
+/// Reads and expands a pipeline file, without a store.
+pub fn read(file: &Path, context: &Context<'_>) -> Result<(Pipeline, Graph, SourceMap), Failure> {
+    let mut sources = SourceMap::new();
+    let read = pipeline::load(file, &mut sources)
+        .and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline)));
+    match read {
+        Ok((graph, pipeline)) => Ok((pipeline, graph, sources)),
+        Err(wrong) => Err(Failure::told(exit::PIPELINE, wrong.render(&sources))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod check;
+mod expand;
 mod get;
 mod graph;
 mod log;
@@ -63,6 +64,7 @@ enum Command {
     Check(check::Check),
     Why(why::Why),
     Graph(graph::Graph),
+    Expand(expand::Expand),
     #[cfg(feature = "tables")]
     Table(table::Tables),
     Log(log::Log),
@@ -150,6 +152,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Check(args) => check::check(args, context),
         Command::Why(args) => why::why(args, context),
         Command::Graph(args) => graph::graph(args, context),
+        Command::Expand(args) => expand::expand(args, context),
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
         Command::Log(args) => log::log(args, context),

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod check;
+mod completions;
 mod expand;
 mod get;
 mod graph;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use ablate_stage::Registry;
 use ablate_stage::cache::StoreError;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::diagnostic::escape_lines;
 
@@ -70,6 +71,7 @@ enum Command {
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
+    Completions(completions::Completions),
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
@@ -158,6 +160,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
         Command::Stages(args) => stages::stages(args, context),
+        Command::Completions(args) => completions::completions(args, &Arguments::command(), context),
         Command::Worker => worker::worker(context),
         Command::Exec(args) => worker::exec(args),
     };

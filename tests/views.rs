@@ -93,3 +93,14 @@ fn points_and_instances_are_told_as_json() {
     });
     assert_eq!(told["instances"][6], expected);
 }
+
+#[test]
+fn shells_get_completions_without_the_hidden_commands() {
+    let project = Project::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = project.expect(0, &["completions", shell]).stdout;
+        assert!(script.contains("completions") && script.contains("expanded"), "{shell}: {script}");
+        assert!(!script.contains("worker"), "{shell}");
+    }
+    project.expect(2, &["completions", "cmd"]);
+}

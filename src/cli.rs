@@ -10,9 +10,11 @@ mod plan;
 mod project;
 mod run;
 mod select;
+mod show;
 mod stages;
 #[cfg(feature = "tables")]
 mod table;
+mod units;
 mod why;
 mod worker;
 
@@ -68,6 +70,7 @@ enum Command {
     Expand(expand::Expand),
     #[cfg(feature = "tables")]
     Table(table::Tables),
+    Show(show::Show),
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
@@ -157,6 +160,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Expand(args) => expand::expand(args, context),
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
+        Command::Show(args) => show::show(args, context),
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
         Command::Stages(args) => stages::stages(args, context),

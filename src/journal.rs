@@ -305,7 +305,7 @@ fn first(journal: &Path) -> Option<Entry> {
 }
 
 /// `20261121T144932.123Z`: UTC, in the proleptic Gregorian calendar, so that names sort by time.
-fn timestamp(unix_ms: u64) -> String {
+pub(crate) fn timestamp(unix_ms: u64) -> String {
     let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     let is_leap =

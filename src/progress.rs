@@ -246,7 +246,8 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-fn seconds(ms: u64) -> String {
+/// `1.23 s`, `1 min 15 s`.
+pub fn seconds(ms: u64) -> String {
     let seconds = ms as f64 / 1000.0;
     if ms < 60_000 {
         format!("{seconds:.2} s")

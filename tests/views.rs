@@ -32,6 +32,34 @@ const CHAIN: &str = r#"Pipeline(
 )
 "#;
 
+/// With what differs from run to run replaced by what it is.
+fn scrubbed(text: &str) -> String {
+    let mut scrubbed = String::new();
+    for line in text.split_inclusive('\n') {
+        let mut line = line.to_owned();
+        let words: Vec<String> = line.split([' ', '\n', ',', '.', '`']).map(str::to_owned).collect();
+        for word in &words {
+            let is_hex = word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+            if is_hex {
+                line =
+                    line.replace(word.as_str(), if word.len() == 64 { "[64 digits]" } else { "[12 digits]" });
+            }
+        }
+        let runs: Vec<String> =
+            line.split([' ', ',', '\n']).filter(|word| word.contains("Z-")).map(str::to_owned).collect();
+        for run in runs {
+            line = line.replace(&run, "[run]");
+        }
+        if let Some((before, _)) = line.split_once(" UTC on ") {
+            line = format!("{}[date] UTC on [host]\n", &before[..before.len() - 19]);
+        } else if line.trim_start().starts_with("in ") && line.contains(" MiB at most") {
+            line = "           in [time], [memory] at most\n".to_owned();
+        }
+        scrubbed.push_str(&line);
+    }
+    scrubbed
+}
+
 #[test]
 fn a_pipeline_lists_its_points_and_instances() {
     let project = Project::new();
@@ -103,4 +131,160 @@ fn shells_get_completions_without_the_hidden_commands() {
         assert!(!script.contains("worker"), "{shell}");
     }
     project.expect(2, &["completions", "cmd"]);
+}
+
+#[test]
+fn a_stage_is_shown_with_its_ancestry() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["show", "p.ron", "c[K=2,seed=1]"]).stdout), @r#"
+    c[K=2,seed=1]
+      kind     Command, revision 1
+      key      not known before a[seed=1], b[K=2,seed=1]
+      fields   Command(
+                   argv: [
+                       "/bin/sh",
+                       "-c",
+                       "echo \"{{\\\"bytes\\\": $(wc -c < {input:x})}}\" > m.json; cat {input:y} > all",
+                   ],
+                   inputs: {
+                       "x": File,
+                       "y": File,
+                   },
+                   outputs: {
+                       "all": OutputFile(
+                           kind: File,
+                           path: "all",
+                       ),
+                       "m": OutputFile(
+                           kind: Metrics,
+                           path: "m.json",
+                       ),
+                   },
+                   files: [],
+                   env: {},
+                   inherit: [
+                       "PATH",
+                       "HOME",
+                   ],
+               )
+      result   not in the store; `ablate run` makes it
+      inputs
+      ├─ x ← b[K=2,seed=1].out  Command  not made yet
+      │  └─ x ← a[seed=1].out  Command  not made yet
+      └─ y ← a[seed=1].out  Command  not made yet  (above)
+    "#);
+    project.expect(0, &["run", "p.ron"]);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["show", "p.ron", "c[K=2,seed=1]"]).stdout), @r#"
+    c[K=2,seed=1]
+      kind     Command, revision 1
+      key      [64 digits]
+      fields   Command(
+                   argv: [
+                       "/bin/sh",
+                       "-c",
+                       "echo \"{{\\\"bytes\\\": $(wc -c < {input:x})}}\" > m.json; cat {input:y} > all",
+                   ],
+                   inputs: {
+                       "x": File,
+                       "y": File,
+                   },
+                   outputs: {
+                       "all": OutputFile(
+                           kind: File,
+                           path: "all",
+                       ),
+                       "m": OutputFile(
+                           kind: Metrics,
+                           path: "m.json",
+                       ),
+                   },
+                   files: [],
+                   env: {},
+                   inherit: [
+                       "PATH",
+                       "HOME",
+                   ],
+               )
+      outputs  all  File  [12 digits]  4 bytes
+               m  Metrics  [12 digits]  13 bytes
+      metrics  bytes 6
+      made     [date] UTC on [host]
+               in [time], [memory] at most
+      inputs
+      ├─ x ← b[K=2,seed=1].out  Command  [12 digits]  6 bytes
+      │  └─ x ← a[seed=1].out  Command  [12 digits]  4 bytes
+      └─ y ← a[seed=1].out  Command  [12 digits]  4 bytes  (above)
+    "#);
+    let all = project.expect(0, &["show", "p.ron", "c"]).stdout;
+    assert_eq!(all.matches("  kind     Command").count(), 4, "{all}");
+    project.expect(2, &["show", "p.ron", "d"]);
+}
+
+#[test]
+fn a_digest_is_enough_to_show_what_it_names() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    let stage = project.expect(0, &["show", "p.ron", "b[K=2,seed=1]"]).stdout;
+    let digits = |word: &str| {
+        let line = stage.lines().find(|line| line.starts_with(&format!("  {word} "))).unwrap();
+        line.split_whitespace()
+            .find(|word| word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit()))
+            .unwrap()
+    };
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["show", &digits("key")[..10]]).stdout), @r#"
+    Command [12 digits]
+      kind     Command, revision 1
+      key      [64 digits]
+      fields   Command(
+                   argv: [
+                       "/bin/sh",
+                       "-c",
+                       "cat {input:x} > out; echo $K >> out",
+                   ],
+                   inputs: {
+                       "x": File,
+                   },
+                   outputs: {
+                       "out": OutputFile(
+                           kind: File,
+                           path: "out",
+                       ),
+                   },
+                   files: [],
+                   env: {
+                       "K": "2",
+                   },
+                   inherit: [
+                       "PATH",
+                       "HOME",
+                   ],
+               )
+      outputs  out  File  [12 digits]  6 bytes
+      made     [date] UTC on [host]
+               in [time], [memory] at most
+      used by  Command [12 digits].x
+      inputs
+      └─ x ← Command [12 digits].out  [12 digits]  4 bytes
+    "#);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["show", digits("outputs")]).stdout), @r"
+    artifact [12 digits]
+      digest   [64 digits]
+      content  [12 digits]  6 bytes
+      made by  Command [12 digits].out
+      used by  Command [12 digits].x
+      inputs
+      └─ x ← Command [12 digits].out  [12 digits]  4 bytes
+    ");
+    let told = |digest: &str, code| project.expect(code, &["show", digest]).stderr;
+    assert_eq!(told("abc", 2), "error: `abc` is too short: a digest is named by at least 6 digits\n");
+    assert_eq!(
+        told("p.ron", 2),
+        "error: `p.ron` is no digest; to show a stage, name the pipeline file and the stage\n"
+    );
+    assert_eq!(
+        told("000000000000", 1),
+        "error: nothing in the store has a digest that begins with `000000000000`\n"
+    );
 }

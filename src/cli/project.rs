@@ -67,3 +67,9 @@ pub fn open_store(root: &Path, context: &Context<'_>) -> Result<Store, Failure> 
     let path = context.store.clone().unwrap_or_else(|| root.join(".ablate"));
     Ok(Store::open(&path)?)
 }
+
+/// The store of the project the working folder is in, or the one that was named.
+pub fn store_here(context: &Context<'_>) -> Result<Store, Failure> {
+    let here = Path::new(".").canonicalize().map_err(|error| Failure::new(exit::USAGE, error))?;
+    open_store(&root(&here), context)
+}

@@ -9,6 +9,7 @@ mod log;
 mod plan;
 mod project;
 mod run;
+mod runs;
 mod select;
 mod show;
 mod stages;
@@ -71,6 +72,7 @@ enum Command {
     #[cfg(feature = "tables")]
     Table(table::Tables),
     Show(show::Show),
+    Runs(runs::Runs),
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
@@ -161,6 +163,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
         Command::Show(args) => show::show(args, context),
+        Command::Runs(args) => runs::runs(args, context),
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
         Command::Stages(args) => stages::stages(args, context),

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ablate_stage::cache::ActionDigest;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 /// What a plan says of an instance.
@@ -215,6 +216,8 @@ impl Journal {
             match fs::create_dir(&folder) {
                 Ok(()) => {
                     let file = File::create_new(folder.join("journal.jsonl"))?;
+                    // Held while the run lives, and read by `runs`. A run needs no lock, so one may be refused.
+                    flock(&file, FlockOperation::LockExclusive).unwrap_or(());
                     return Ok(Self {
                         run,
                         file: BufWriter::new(file),
@@ -294,7 +297,8 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Entry>> {
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-fn journal_path(folder: &Path, run: &str) -> PathBuf {
+/// The journal of a run.
+pub(crate) fn journal_path(folder: &Path, run: &str) -> PathBuf {
     folder.join(run).join("journal.jsonl")
 }
 

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod progress;
 pub mod reference;
 pub mod rows;
+pub mod runs;
 pub mod scheduler;
 pub mod source;
 pub mod syntax;

@@ -134,6 +134,36 @@ fn shells_get_completions_without_the_hidden_commands() {
 }
 
 #[test]
+fn runs_are_listed_last_first() {
+    let project = Project::new();
+    assert_eq!(project.expect(0, &["runs", "--json"]).stdout, "");
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    project.write("p.ron", CHAIN.replace("\"chain\"", "\"\\u{1b}[31m\"").replace("echo $K >> out", "exit 3"));
+    project.expect(1, &["run", "p.ron"]);
+    project.expect(1, &["run", "p.ron"]);
+    // The last one is killed before it can tell its end.
+    let runs = project.store().join("runs");
+    let last = ablate::journal::last_run(&runs, None).unwrap().unwrap();
+    let journal = project.read(&format!(".ablate/runs/{last}/journal.jsonl"));
+    let (kept, _) = journal.trim_end().rsplit_once('\n').unwrap();
+    project.write(&format!(".ablate/runs/{last}/journal.jsonl"), format!("{kept}\n{{\"unix_ms\":"));
+    project.write(".ablate/runs/stray/file", "");
+
+    let listed = project.expect(0, &["runs"]).stdout;
+    let columns: Vec<Vec<&str>> = listed
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(columns[0], ["run", "pipeline", "began (UTC)", "took", "outcome", "ran", "cached", "failed"]);
+    assert_eq!((columns[1][0], columns[1][1]), (last.as_str(), "\\u{1b}[31m"));
+    let ends: Vec<&[&str]> = columns[1..].iter().map(|row| &row[4..]).collect();
+    assert_eq!(ends, [["killed", "–", "–", "–"], ["failed", "0", "2", "4"], ["done", "10", "0", "0"]]);
+    let limited = project.expect(0, &["runs", "--limit", "1"]).stdout;
+    assert_eq!(limited.lines().count(), 3, "{limited}");
+}
+
+#[test]
 fn a_stage_is_shown_with_its_ancestry() {
     let project = Project::new();
     project.write("p.ron", CHAIN);

@@ -6,6 +6,7 @@ mod expand;
 mod get;
 mod graph;
 mod log;
+mod new;
 mod plan;
 mod project;
 mod run;
@@ -76,6 +77,7 @@ enum Command {
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
+    New(new::New),
     Completions(completions::Completions),
     #[command(hide = true)]
     Worker,
@@ -167,6 +169,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),
         Command::Stages(args) => stages::stages(args, context),
+        Command::New(args) => new::new(args, context),
         Command::Completions(args) => completions::completions(args, &Arguments::command(), context),
         Command::Worker => worker::worker(context),
         Command::Exec(args) => worker::exec(args),

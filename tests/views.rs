@@ -123,6 +123,52 @@ fn points_and_instances_are_told_as_json() {
 }
 
 #[test]
+fn a_starter_runs_as_it_is() {
+    let project = Project::new();
+    let told = project.expect(0, &["new", "mine/first try", "--kind", "programs"]).stdout;
+    let expected = "wrote mine/first try.ron; look at it with `ablate graph mine/first try.ron`, do it with `ablate run mine/first try.ron`\n";
+    assert_eq!(told, expected);
+    assert!(project.read("mine/first try.ron").contains("name: \"first try\""));
+    project.expect(0, &["run", "mine/first try.ron", "--store", "store"]);
+    let runs = project.expect(0, &["runs", "--json", "--store", "store"]).stdout;
+    assert!(
+        runs.contains(r#""counts":{"ran":12,"cached":0,"failed":0,"skipped":0,"unfinished":0}"#),
+        "{runs}"
+    );
+}
+
+#[test]
+fn a_starter_overwrites_nothing() {
+    let project = Project::new();
+    project.write("p.ron", "mine").write("file", "");
+    let refused = project.expect(2, &["new", "p"]).stderr;
+    assert_eq!(refused, "error: p.ron is there already; nothing was written\n");
+    assert_eq!(project.read("p.ron"), "mine");
+    project.expect(1, &["new", "file/p"]);
+}
+
+#[cfg(not(feature = "learn"))]
+#[test]
+fn a_starter_needs_its_stage_kinds() {
+    let project = Project::new();
+    let refused = project.expect(2, &["new", "p", "--kind", "images"]).stderr;
+    let expected =
+        "error: this program lacks stage kinds of that pipeline; `ablate stages` lists those it has\n";
+    assert_eq!(refused, expected);
+    project.expect(0, &["new", "p"]);
+    assert!(project.read("p.ron").contains("Command("));
+}
+
+#[cfg(feature = "learn")]
+#[test]
+fn the_starter_about_images_is_sound() {
+    let project = Project::new();
+    project.expect(0, &["new", "p"]);
+    assert!(project.read("p.ron").contains("Pretrain("));
+    project.expect(0, &["check", "p.ron"]);
+}
+
+#[test]
 fn shells_get_completions_without_the_hidden_commands() {
     let project = Project::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod diff;
 mod expand;
 mod get;
 mod graph;
@@ -74,6 +75,7 @@ enum Command {
     Table(table::Tables),
     Show(show::Show),
     Runs(runs::Runs),
+    Diff(diff::Diff),
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
@@ -165,6 +167,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(args, context),
         Command::Show(args) => show::show(args, context),
+        Command::Diff(args) => diff::diff(args, context),
         Command::Runs(args) => runs::runs(args, context),
         Command::Log(args) => log::log(args, context),
         Command::Get(args) => get::get(args, context),

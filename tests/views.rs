@@ -210,6 +210,85 @@ fn runs_are_listed_last_first() {
 }
 
 #[test]
+fn runs_are_compared_by_instance_field_and_metric() {
+    let project = Project::new();
+    project.write("p.ron", CHAIN);
+    project.expect(0, &["run", "p.ron"]);
+    let later = CHAIN
+        .replace(r#"["1", "2"]"#, r#"["1", "3"]"#)
+        .replace("echo a {seed} > out", "echo aa {seed} > out");
+    project.write("p.ron", later);
+    project.expect(0, &["run", "p.ron"]);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["diff", "@2", "@1"]).stdout), @r#"
+    A  [run], 10 instances
+    B  [run], 10 instances
+
+    only in A: 4
+      b[K=2,seed=0]
+      b[K=2,seed=1]
+      c[K=2,seed=0]
+      c[K=2,seed=1]
+
+    only in B: 4
+      b[K=3,seed=0]
+      b[K=3,seed=1]
+      c[K=3,seed=0]
+      c[K=3,seed=1]
+
+    changed: 2 instances
+      a[seed=0] and 1 more
+        `argv.2`: "echo a {seed} > out" → "echo aa {seed} > out"
+
+    changed by their inputs alone: b ×2, c ×2
+
+    metrics that differ: 2
+      c[K=1,seed=0]  bytes  6.0000 → 7.0000  Δ +1.0000
+      c[K=1,seed=1]  bytes  6.0000 → 7.0000  Δ +1.0000
+
+    the same: 0 instances
+    "#);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["diff", "@1", "@1"]).stdout), @r"
+    A  [run], 10 instances
+    B  [run], 10 instances
+
+    the same: 10 instances
+    ");
+    assert_eq!(
+        project.expect(2, &["diff", "@1", "@3"]).stderr,
+        "error: there is no run `@3`; the store has 2\n"
+    );
+}
+
+#[test]
+fn runs_that_ended_differently_are_compared() {
+    let project = Project::new();
+    let failing = CHAIN
+        .replace("echo $K >> out", "echo $K >> out; test $K != 2 -o -e {file:allow}/it")
+        .replace(r#"env: {"K": "1"}"#, r#"files: ["allow"], env: {"K": "1"}"#);
+    project.write("p.ron", failing).write("allow/other", "");
+    project.expect(1, &["run", "p.ron"]);
+    project.write("allow/it", "");
+    project.expect(0, &["run", "p.ron"]);
+    insta::assert_snapshot!(scrubbed(&project.expect(0, &["diff", "@2", "@1"]).stdout), @r"
+    A  [run], 10 instances
+    B  [run], 10 instances
+
+    changed: 4 instances
+      b[K=1,seed=0] and 3 more
+        content of file `allow`: [12 digits] → [12 digits]
+
+    ended differently: 4
+      b[K=2,seed=0]: failed → done
+      b[K=2,seed=1]: failed → done
+      c[K=2,seed=0]: skipped → done
+      c[K=2,seed=1]: skipped → done
+
+    the same: 4 instances
+    not comparable: 2 instances, whose inputs were not made in one of the runs
+    ");
+}
+
+#[test]
 fn a_stage_is_shown_with_its_ancestry() {
     let project = Project::new();
     project.write("p.ron", CHAIN);

@@ -37,7 +37,7 @@ use crate::diagnostic::escape_lines;
 pub mod exit {
     /// Everything asked for is done.
     pub const DONE: u8 = 0;
-    /// An action failed, or `plan`, `why` or `get` found nothing of the name.
+    /// An action failed, or `plan`, `why`, `get` or `show` found nothing of the name.
     pub const FAILED: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;

@@ -1,15 +1,23 @@
 //! The command line: arguments in, text and an exit code out.
 
 mod check;
+mod completions;
+mod diff;
+mod expand;
 mod get;
+mod graph;
 mod log;
+mod new;
 mod plan;
 mod project;
 mod run;
+mod runs;
 mod select;
+mod show;
 mod stages;
 #[cfg(feature = "tables")]
 mod table;
+mod units;
 mod why;
 mod worker;
 
@@ -21,7 +29,7 @@ use std::process::ExitCode;
 
 use ablate_stage::Registry;
 use ablate_stage::cache::StoreError;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::diagnostic::escape_lines;
 
@@ -29,7 +37,7 @@ use crate::diagnostic::escape_lines;
 pub mod exit {
     /// Everything asked for is done.
     pub const DONE: u8 = 0;
-    /// An action failed, or `plan`, `why` or `get` found nothing of the name.
+    /// An action failed, or `plan`, `why`, `get` or `show` found nothing of the name.
     pub const FAILED: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;
@@ -61,11 +69,18 @@ enum Command {
     Plan(plan::Plan),
     Check(check::Check),
     Why(why::Why),
+    Graph(graph::Graph),
+    Expand(expand::Expand),
     #[cfg(feature = "tables")]
     Table(table::Tables),
+    Show(show::Show),
+    Runs(runs::Runs),
+    Diff(diff::Diff),
     Log(log::Log),
     Get(get::Get),
     Stages(stages::Stages),
+    New(new::New),
+    Completions(completions::Completions),
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
@@ -142,18 +157,25 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         }
     };
     context.store = arguments.store.or(context.store.take());
-    let done = match &arguments.command {
-        Command::Run(args) => run::run(args, context),
-        Command::Plan(args) => plan::plan(args, context),
-        Command::Check(args) => check::check(args, context),
-        Command::Why(args) => why::why(args, context),
+    let done = match arguments.command {
+        Command::Run(args) => run::run(&args, context),
+        Command::Plan(args) => plan::plan(&args, context),
+        Command::Check(args) => check::check(&args, context),
+        Command::Why(args) => why::why(&args, context),
+        Command::Graph(args) => graph::graph(&args, context),
+        Command::Expand(args) => expand::expand(&args, context),
         #[cfg(feature = "tables")]
-        Command::Table(args) => table::tables(args, context),
-        Command::Log(args) => log::log(args, context),
-        Command::Get(args) => get::get(args, context),
-        Command::Stages(args) => stages::stages(args, context),
+        Command::Table(args) => table::tables(&args, context),
+        Command::Show(args) => show::show(args, context),
+        Command::Diff(args) => diff::diff(&args, context),
+        Command::Runs(args) => runs::runs(&args, context),
+        Command::Log(args) => log::log(&args, context),
+        Command::Get(args) => get::get(&args, context),
+        Command::Stages(args) => stages::stages(&args, context),
+        Command::New(args) => new::new(&args, context),
+        Command::Completions(args) => completions::completions(&args, &Arguments::command(), context),
         Command::Worker => worker::worker(context),
-        Command::Exec(args) => worker::exec(args),
+        Command::Exec(args) => worker::exec(&args),
     };
     match done {
         Ok(code) => code,

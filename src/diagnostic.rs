@@ -247,7 +247,8 @@ fn tail(text: &str, width: usize) -> String {
     pieces.into_iter().rev().collect()
 }
 
-fn escape(text: &str) -> String {
+/// A text as it is safe to show on one line of a terminal.
+pub fn escape(text: &str) -> String {
     text.chars().map(escape_char).collect()
 }
 

@@ -11,7 +11,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ablate_stage::cache::ActionDigest;
+use ablate_stage::cache::{ActionDigest, Digest};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 /// What a plan says of an instance that has no result.
@@ -71,6 +72,11 @@ pub enum Event {
         cached: usize,
         /// Version of the program.
         version: String,
+    },
+    /// The instances whose results are in the store.
+    Hits {
+        /// The artifact that lists them: a JSON object, instance → action.
+        listing: Digest,
     },
     /// What the plan says of an instance that has no result.
     Planned {
@@ -224,6 +230,8 @@ impl Journal {
             match fs::create_dir(&folder) {
                 Ok(()) => {
                     let file = File::create_new(folder.join("journal.jsonl"))?;
+                    // Held while the run lives, and read by `runs`. A run needs no lock, so one may be refused.
+                    flock(&file, FlockOperation::LockExclusive).unwrap_or(());
                     return Ok(Self {
                         run,
                         file: BufWriter::new(file),
@@ -303,7 +311,8 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Entry>> {
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-fn journal_path(folder: &Path, run: &str) -> PathBuf {
+/// The journal of a run.
+pub(crate) fn journal_path(folder: &Path, run: &str) -> PathBuf {
     folder.join(run).join("journal.jsonl")
 }
 
@@ -313,21 +322,9 @@ fn first(journal: &Path) -> Option<Entry> {
     serde_json::from_str(&line).ok()
 }
 
-/// `20261121T144932.123Z`: UTC, so that names sort by time.
-fn timestamp(unix_ms: u64) -> String {
-    let [year, month, day, hour, minute, second] = calendar(unix_ms);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{:03}Z", unix_ms % 1000)
-}
-
-/// `2026-11-21 14:49 UTC`.
-pub fn date(unix_ms: u64) -> String {
-    let [year, month, day, hour, minute, _] = calendar(unix_ms);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
-}
-
-/// Year, month, day, hour, minute and second in the proleptic Gregorian calendar, UTC.
-fn calendar(unix_ms: u64) -> [u64; 6] {
-    let seconds = unix_ms / 1000;
+/// `20261121T144932.123Z`: UTC, in the proleptic Gregorian calendar, so that names sort by time.
+pub(crate) fn timestamp(unix_ms: u64) -> String {
+    let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     let is_leap =
         |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -342,7 +339,8 @@ fn calendar(unix_ms: u64) -> [u64; 6] {
         day -= months[month];
         month += 1;
     }
-    [year, month as u64 + 1, day + 1, second / 3600, second / 60 % 60, second % 60]
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}{:02}{:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z", month + 1, day + 1)
 }
 
 #[cfg(test)]

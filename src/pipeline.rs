@@ -100,6 +100,13 @@ pub struct AxisSpec {
     pub values: Vec<AxisValue>,
 }
 
+impl AxisSpec {
+    /// The places its values set, as often as they do.
+    pub fn places(&self) -> impl Iterator<Item = &Name> {
+        self.values.iter().flat_map(|value| &value.settings).map(|setting| &setting.path)
+    }
+}
+
 /// A value of an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AxisValue {

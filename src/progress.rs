@@ -62,7 +62,7 @@ impl<'a> Lines<'a> {
         let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}"));
         match &entry.event {
             Event::RunStarted { .. } => self.began = line,
-            Event::Output { .. } => {}
+            Event::Output { .. } | Event::Hits { .. } => {}
             Event::Planned { .. } => {
                 if let Some(began) = self.began.take() {
                     writeln!(self.out, "{began}")?;
@@ -131,6 +131,7 @@ impl Bars {
                 self.total.finish_and_clear();
             }
             Event::RunStarted { .. }
+            | Event::Hits { .. }
             | Event::Planned { .. }
             | Event::Resumed { .. }
             | Event::Advice { .. }
@@ -147,6 +148,7 @@ impl Bars {
             | Event::Stopped { .. }
             | Event::RunFinished { .. } => true,
             Event::RunStarted { .. }
+            | Event::Hits { .. }
             | Event::Planned { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
@@ -193,7 +195,7 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::RunStarted { pipeline, device, jobs, .. } => {
             ("Running", format!("{pipeline} on {device}, {}", counted(*jobs, "job")))
         }
-        Event::Planned { .. } => return None,
+        Event::Hits { .. } | Event::Planned { .. } => return None,
         Event::Waiting { instance } => ("Waiting", format!("for another run to do {instance}")),
         Event::Started { instance, .. } => ("Started", instance.clone()),
         Event::Resumed { instance, from } => ("Resumed", format!("{instance} from {from}")),
@@ -262,7 +264,8 @@ pub fn about(duration: Duration) -> String {
     }
 }
 
-fn seconds(ms: u64) -> String {
+/// `1.23 s`, `1 min 15 s`.
+pub fn seconds(ms: u64) -> String {
     let seconds = ms as f64 / 1000.0;
     if ms < 60_000 {
         format!("{seconds:.2} s")

@@ -429,7 +429,9 @@ impl Scheduler {
             action.tries += 1;
             let instances = action.instances.clone();
             let queue = self.queues.get_mut(&demand).expect("it came from this queue");
-            queue.retain_not(instances.iter().for_each(|id| drop(queue.remove(&self.ranks[id.0])));instances, &self.ranks);
+            for id in &instances {
+                queue.remove(&self.ranks[id.0]);
+            }
             if queue.is_empty() {
                 self.queues.remove(&demand);
             }

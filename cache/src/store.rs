@@ -142,6 +142,19 @@ impl Store {
         Ok(Object { digest, size })
     }
 
+    /// Puts bytes into the store. Nothing is written where they are there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn insert_bytes(&self, bytes: &[u8]) -> Result<Object, StoreError> {
+        let object = Object { digest: Digest::of_bytes(bytes), size: bytes.len() as u64 };
+        if !self.contains(&object) {
+            let path = self.object_path(&object.digest);
+            durable::write(&path, bytes, &self.staging()).map_err(failed("cannot write", &path))?;
+        }
+        Ok(object)
+    }
+
     /// Whether an object of that size is there. Its bytes are not read.
     pub fn contains(&self, object: &Object) -> bool {
         fs::symlink_metadata(self.object_path(&object.digest))

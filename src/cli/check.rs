@@ -7,7 +7,6 @@ use clap::Args;
 use super::project::Source;
 use super::{Context, Failure, exit};
 use crate::progress::counted;
-use crate::source::SourceMap;
 
 /// Check a pipeline file and count what it expands to; every error is shown with its place
 #[derive(Args)]
@@ -18,7 +17,7 @@ pub struct Check {
 
 /// Checks a pipeline without looking into the store.
 pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let graph = args.source.expand(context.registry, &mut SourceMap::new())?;
+    let (_, graph, _) = args.source.read(context)?;
     let seeds: BTreeSet<u64> = graph.trials.iter().map(|trial| trial.seed).collect();
     let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| instance.stage.as_str()).collect();
     let counts = [

@@ -1,10 +1,8 @@
 //! `ablate log`.
 
-use std::path::Path;
-
 use clap::Args;
 
-use super::project::{open_store, root};
+use super::project::store_here;
 use super::{Context, Failure, exit};
 use crate::journal;
 use crate::progress::describe;
@@ -21,8 +19,7 @@ pub struct Log {
 
 /// Shows the journal of a run.
 pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let here = Path::new(".").canonicalize().map_err(|error| Failure::new(exit::USAGE, error))?;
-    let folder = open_store(&root(&here), context)?.runs();
+    let folder = store_here(context)?.runs();
     let unreadable = |error: std::io::Error| {
         Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display()))
     };

@@ -2,50 +2,60 @@
 
 use std::path::{Path, PathBuf};
 
-use ablate_stage::Registry;
 use ablate_stage::cache::Store;
 use clap::Args;
 
 use super::{Context, Failure, exit};
 use crate::expand::expand;
 use crate::graph::Graph;
-use crate::pipeline::{self, Overrides};
+use crate::pipeline::{self, Overrides, Pipeline};
 use crate::plan::{Plan, plan};
 use crate::source::SourceMap;
+
+/// What is changed in a pipeline for once.
+#[derive(Args, Default)]
+pub struct Changes {
+    /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
+    #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]
+    set: Vec<String>,
+    /// Keep only these values of an axis, by their labels, or give it new ones, or add it: `graph.k=5,10`
+    #[arg(long, value_name = "AXIS=VALUES", help_heading = "Pipeline")]
+    axis: Vec<String>,
+    /// The seeds: `0..5`, or `0,3,7`
+    #[arg(long, help_heading = "Pipeline")]
+    seeds: Option<String>,
+}
+
+impl Changes {
+    /// As written on the command line.
+    pub fn written(&self) -> Vec<String> {
+        let set = self.set.iter().map(|text| format!("--set {text}"));
+        let axis = self.axis.iter().map(|text| format!("--axis {text}"));
+        set.chain(axis).chain(self.seeds.iter().map(|text| format!("--seeds {text}"))).collect()
+    }
+}
 
 /// A pipeline file, and what is changed in it for once.
 #[derive(Args)]
 pub struct Source {
     /// The pipeline file
     pub file: PathBuf,
-    /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
-    #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]
-    pub set: Vec<String>,
-    /// Keep only these values of an axis, by their labels, or give it new ones, or add it: `graph.k=5,10`
-    #[arg(long, value_name = "AXIS=VALUES", help_heading = "Pipeline")]
-    pub axis: Vec<String>,
-    /// The seeds: `0..5`, or `0,3,7`
-    #[arg(long, help_heading = "Pipeline")]
-    pub seeds: Option<String>,
+    #[command(flatten)]
+    pub changes: Changes,
 }
 
 impl Source {
-    fn overrides(&self) -> Overrides {
-        Overrides { set: self.set.clone(), axis: self.axis.clone(), seeds: self.seeds.clone() }
-    }
-
-    /// What is changed, as written on the command line.
-    pub fn written(&self) -> Vec<String> {
-        let set = self.set.iter().map(|text| format!("--set {text}"));
-        let axis = self.axis.iter().map(|text| format!("--axis {text}"));
-        set.chain(axis).chain(self.seeds.iter().map(|text| format!("--seeds {text}"))).collect()
-    }
-
-    /// Reads and expands the pipeline.
-    pub fn expand(&self, registry: &Registry, sources: &mut SourceMap) -> Result<Graph, Failure> {
-        let graph = pipeline::load(&self.file, &self.overrides(), sources)
-            .and_then(|pipeline| expand(&pipeline, registry));
-        graph.map_err(|wrong| Failure::told(exit::PIPELINE, wrong.render(sources)))
+    /// Reads and expands the pipeline, without a store.
+    pub fn read(&self, context: &Context<'_>) -> Result<(Pipeline, Graph, SourceMap), Failure> {
+        let mut sources = SourceMap::new();
+        let Changes { set, axis, seeds } = &self.changes;
+        let overrides = Overrides { set: set.clone(), axis: axis.clone(), seeds: seeds.clone() };
+        let read = pipeline::load(&self.file, &overrides, &mut sources)
+            .and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline)));
+        match read {
+            Ok((graph, pipeline)) => Ok((pipeline, graph, sources)),
+            Err(wrong) => Err(Failure::told(exit::PIPELINE, wrong.render(&sources))),
+        }
     }
 }
 
@@ -66,8 +76,7 @@ pub struct Project {
 impl Project {
     /// Reads a pipeline file, and opens its store.
     pub fn open(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
-        let mut sources = SourceMap::new();
-        let graph = source.expand(context.registry, &mut sources)?;
+        let (_, graph, sources) = source.read(context)?;
         let file = source.file.canonicalize().map_err(|error| {
             Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", source.file.display()))
         })?;
@@ -94,4 +103,10 @@ pub fn root(folder: &Path) -> PathBuf {
 pub fn open_store(root: &Path, context: &Context<'_>) -> Result<Store, Failure> {
     let path = context.store.clone().unwrap_or_else(|| root.join(".ablate"));
     Ok(Store::open(&path)?)
+}
+
+/// The store of the project the working folder is in, or the one that was named.
+pub fn store_here(context: &Context<'_>) -> Result<Store, Failure> {
+    let here = Path::new(".").canonicalize().map_err(|error| Failure::new(exit::USAGE, error))?;
+    open_store(&root(&here), context)
 }

@@ -1,10 +1,12 @@
 //! `ablate run`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use ablate_stage::cache::{ActionDigest, Digest};
 use ablate_stage::{Device, Registry};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -90,10 +92,13 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         file: project.file.display().to_string(),
         device: names(&settings.gpus),
         jobs: settings.capacity.slots,
-        overrides: args.source.written(),
+        overrides: args.source.changes.written(),
         cached: hits,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
+    if hits > 0 {
+        observe(Event::Hits { listing: listing(&project, &plan)? });
+    }
     tell_plan(graph, &plan, &mut observe);
     let runner = Runner::new(graph, &project.store, &settings);
     let mut signals = Signals::new([SIGINT, SIGTERM])
@@ -129,6 +134,17 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         Outcome::Failed => exit::FAILED,
         Outcome::Interrupted => exit::INTERRUPTED,
     })
+}
+
+/// Puts the list of a plan's hits into the store. A run that finds what the last one found writes nothing.
+fn listing(project: &Project, plan: &Plan) -> Result<Digest, Failure> {
+    let hits = project.graph.ids().filter_map(|id| match plan.state(id) {
+        State::Hit(action, _) => Some((project.graph.instance_name(id), *action)),
+        State::Miss(_) | State::Pending(_) => None,
+    });
+    let hits: BTreeMap<String, ActionDigest> = hits.collect();
+    let text = serde_json::to_vec(&hits).expect("a listing is plain data with string keys");
+    Ok(project.store.insert_bytes(&text)?.digest)
 }
 
 fn tell_plan(graph: &Graph, plan: &Plan, observe: &mut dyn FnMut(Event)) {

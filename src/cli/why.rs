@@ -8,11 +8,11 @@ use ablate_stage::cache::ActionResult;
 use clap::Args;
 
 use super::project::{Project, Source};
+use super::units::date;
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
 use crate::forecast::Forecast;
 use crate::graph::{Graph, InstanceId};
-use crate::journal::date;
 use crate::manifest::{Change, Part};
 use crate::plan::{History, Keys, Plan, Reason, State};
 use crate::progress::about;

@@ -9,7 +9,7 @@
 //! | `results/` | what a successful action produced | the same [`ActionDigest`] |
 //!
 //! `attempts/` holds the private folders of running actions, `scratch/` their checkpoints, `locks/` their
-//! kernel locks, `bad/` objects that failed verification, `runs/` the journals.
+//! kernel locks, `bad/` what failed verification, `runs/` the journals.
 //!
 //! Invariants: an object is in place before any result names it; a result is published once, by whoever comes
 //! first, and a later one adopts it; every read that hands out bytes has verified their digest. This crate knows
@@ -18,14 +18,21 @@
 mod attempt;
 mod digest;
 mod durable;
+mod finding;
+mod listing;
 mod lock;
 mod object;
+mod record;
 mod result;
 mod store;
+mod verify;
 
 pub use attempt::Attempt;
 pub use digest::{ActionDigest, Digest, ParseDigestError};
-pub use lock::ActionLock;
+pub use durable::Durability;
+pub use finding::{Fault, Finding, Record};
+pub use lock::{ActionLock, Pin};
 pub use object::Object;
 pub use result::{ActionResult, Provenance, Published};
 pub use store::{Store, StoreError};
+pub use verify::{OnDamage, Progress};

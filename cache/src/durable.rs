@@ -110,6 +110,11 @@ pub fn freshen(file: &File) -> io::Result<()> {
     step("freshen", || Ok(futimens(file, &times)?))
 }
 
+/// Removes a file; one that is gone already is fine.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    gone_is_fine(step("remove file", || fs::remove_file(path)))
+}
+
 /// Removes a file, or a folder with all that is in it; links are removed, not followed.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let remove = || if is_dir(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };

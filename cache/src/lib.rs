@@ -16,6 +16,7 @@
 //! nothing of stages and parses nothing but its own records.
 
 mod attempt;
+mod collect;
 mod digest;
 mod durable;
 mod finding;
@@ -28,6 +29,7 @@ mod store;
 mod verify;
 
 pub use attempt::Attempt;
+pub use collect::{Class, Collect, Collected, Roots, Tally};
 pub use digest::{ActionDigest, Digest, ParseDigestError};
 pub use durable::Durability;
 pub use finding::{Fault, Finding, Record};

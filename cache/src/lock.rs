@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -37,6 +39,19 @@ pub struct Pin {
 /// Takes a lock that others must not hold at all, unless one does. The file is created where there is none.
 pub fn try_exclusive(path: &Path) -> io::Result<Option<File>> {
     take(path, FlockOperation::NonBlockingLockExclusive, true)
+}
+
+/// Takes a lock that others must not hold at all, asking again until `wait` has passed.
+pub fn exclusive_within(path: &Path, wait: Duration) -> io::Result<Option<File>> {
+    let began = Instant::now();
+    loop {
+        let taken = try_exclusive(path)?;
+        if taken.is_some() || began.elapsed() >= wait {
+            return Ok(taken);
+        }
+        // flock has no time limit. Holders of a pin are quick, and a missed gap costs no more than this.
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Takes a lock that others may share, waiting for one who does not.

@@ -152,6 +152,10 @@ impl Store {
         &self.root
     }
 
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// Where journals of runs are kept.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 
+use crate::fail_point::{Side, reach};
+
 /// Whether the store waits for the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -22,9 +24,12 @@ pub enum Durability {
     None,
 }
 
-/// One change to the disk, by its name.
-fn step<T>(_name: &'static str, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    change()
+/// One change to the disk, known to the tests by its name.
+fn step<T>(name: &'static str, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    reach(name, Side::Before)?;
+    let changed = change()?;
+    reach(name, Side::After)?;
+    Ok(changed)
 }
 
 /// Makes a file's bytes durable.

@@ -19,6 +19,7 @@ mod attempt;
 mod collect;
 mod digest;
 mod durable;
+mod fail_point;
 mod finding;
 mod listing;
 mod lock;
@@ -26,6 +27,8 @@ mod object;
 mod record;
 mod result;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use attempt::Attempt;

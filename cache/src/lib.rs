@@ -12,7 +12,9 @@
 //! kernel locks, `bad/` what failed verification, `runs/` the journals.
 //!
 //! Invariants: an object is in place before any result names it; a result is published once, by whoever comes
-//! first, and a later one adopts it; every read that hands out bytes has verified their digest. This crate knows
+//! first, and a later one adopts it; a result names its action; every read that hands out bytes has verified their
+//! digest; gc removes results before objects, and nothing while a [`Pin`] is held. What lies in a record's place is
+//! opened without following links or waiting for pipes, and only its own faults count as damage. This crate knows
 //! nothing of stages and parses nothing but its own records.
 
 mod attempt;

@@ -97,7 +97,14 @@ enum Trouble {
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
-        Self::Broken(error)
+        match error {
+            StoreError::NotAFile { .. } => Self::Failed(error.to_string()),
+            StoreError::Io { .. }
+            | StoreError::Format { .. }
+            | StoreError::Missing(_)
+            | StoreError::Damaged { .. }
+            | StoreError::Busy { .. } => Self::Broken(error),
+        }
     }
 }
 
@@ -239,6 +246,7 @@ impl Worker<'_> {
             }
         }
         check_files(&manifest, &request.project, "while the stage ran")?;
+        let _pin = self.store.pin()?;
         let mut objects: BTreeMap<String, Object> = BTreeMap::new();
         for (port, path) in outputs {
             objects.insert(port, self.store.insert_file(&path)?);
@@ -277,7 +285,7 @@ impl Worker<'_> {
             Err(error @ (StoreError::Missing(_) | StoreError::Damaged { .. })) => {
                 Err(Trouble::Lost(*digest, format!("input `{port}`: {error}")))
             }
-            Err(error @ (StoreError::Io { .. } | StoreError::Format { .. })) => Err(Trouble::Broken(error)),
+            Err(error) => Err(error.into()),
         });
         verified.collect()
     }

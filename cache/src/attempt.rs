@@ -1,19 +1,26 @@
 //! The private folder of one attempt at an action.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use crate::durable;
 
 /// A folder nobody else writes to; removed when dropped. What an attempt leaves behind by dying is removed by the
-/// next attempt at the same action.
+/// next attempt at the same action, and by [`crate::Store::collect`].
 #[derive(Debug)]
 pub struct Attempt {
-    pub(crate) dir: TempDir,
+    pub(crate) dir: PathBuf,
 }
 
 impl Attempt {
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // A program that outlived the attempt may still be writing there: what stays is only garbage.
+        drop(durable::remove_tree(&self.dir));
     }
 }

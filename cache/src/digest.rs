@@ -1,12 +1,19 @@
 //! Digests: 32 bytes of BLAKE3, one type per thing that is hashed, so that they cannot be mixed up.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
+
+/// Bytes of a file that is read at once, and hashed without waking another thread.
+const SMALL: usize = 64 << 10;
+
+/// Bytes of a large file read at a time: they stay in the cache of a core until they are hashed.
+const PIECE: usize = 1 << 20;
 
 /// A digest that is not 64 hexadecimal digits.
 #[derive(Debug, Error)]
@@ -83,18 +90,43 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest of a file's bytes; a large file is mapped and hashed on all cores.
+    /// The digest of a file's bytes; a large file is hashed on all cores.
     ///
     /// # Errors
     /// Whatever opening or reading the file says.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap_rayon(path)?;
-        Ok(Self(*hasher.finalize().as_bytes()))
+        let (digest, _) = Self::of_open_file(&File::open(path)?, |_| {})?;
+        Ok(digest)
     }
 
-    /// The digest of what a reader gives. Unlike [`Digest::of_file`], it is safe on a file that others may cut short
-    /// meanwhile.
+    /// The digest and number of the bytes from where a file stands to its end; `progress` hears how many bytes were
+    /// read each time some were.
+    ///
+    /// The file is read, not mapped: of a mapped file, a bad sector or a writer who cuts it short kills the reader.
+    pub(crate) fn of_open_file(mut file: &File, mut progress: impl FnMut(u64)) -> io::Result<(Self, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut small = [0; SMALL];
+        let mut len = fill(&mut file, &mut small)?;
+        hasher.update(&small[..len]);
+        let mut size = len as u64;
+        progress(size);
+        if len == SMALL {
+            // The next piece is read while this one is hashed.
+            let (mut here, mut next) = (vec![0; PIECE], vec![0; PIECE]);
+            len = fill(&mut file, &mut here)?;
+            while len > 0 {
+                size += len as u64;
+                progress(len as u64);
+                let (_, read) =
+                    rayon::join(|| hasher.update_rayon(&here[..len]), || fill(&mut file, &mut next));
+                len = read?;
+                std::mem::swap(&mut here, &mut next);
+            }
+        }
+        Ok((Self(*hasher.finalize().as_bytes()), size))
+    }
+
+    /// The digest of what a reader gives.
     ///
     /// # Errors
     /// Whatever reading says.
@@ -103,6 +135,20 @@ impl Digest {
         hasher.update_reader(reader)?;
         Ok(Self(*hasher.finalize().as_bytes()))
     }
+}
+
+/// Reads until the buffer is full or there is no more.
+fn fill(file: &mut &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match file.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
 }
 
 impl ActionDigest {
@@ -128,7 +174,7 @@ mod tests {
     #[test]
     fn a_file_has_the_digest_of_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
-        for len in [0, 1, 1024, 300_000] {
+        for len in [0, 1, 1024, SMALL - 1, SMALL, SMALL + 1, SMALL + PIECE, SMALL + 3 * PIECE + 1] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let path = dir.path().join(len.to_string());
             std::fs::write(&path, &bytes).unwrap();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Object;
+use crate::finding::Fault;
+use crate::record::Found;
+use crate::{ActionDigest, Digest, Object};
 
 /// The outcome of an action that succeeded. Failures are never recorded here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +18,28 @@ pub struct ActionResult {
     pub metrics: BTreeMap<String, f64>,
     /// How it came about; never part of a key.
     pub provenance: Provenance,
+}
+
+impl ActionResult {
+    /// The text of a record: a line with the digest of the rest and the action, so that neither changed bytes nor
+    /// the record of another action pass for it; then JSON.
+    pub(crate) fn to_record(&self, action: &ActionDigest) -> String {
+        let body = serde_json::to_string(self).expect("a result is plain data with string keys");
+        format!("{} {action}\n{body}", Digest::of_bytes(body.as_bytes()))
+    }
+
+    /// Reads a record. Stores of the same format hold records that do not name the action; they are read as well.
+    pub(crate) fn from_record(text: &str, action: &ActionDigest) -> Found<Self> {
+        let Some((line, body)) = text.split_once('\n') else {
+            return Found::Damaged(Fault::OtherBytes);
+        };
+        let digest = Digest::of_bytes(body.as_bytes()).to_hex();
+        if line != format!("{digest} {action}") && line != digest {
+            return Found::Damaged(Fault::OtherBytes);
+        }
+        serde_json::from_str(body)
+            .map_or_else(|error| Found::Damaged(Fault::Malformed(error.to_string())), Found::Whole)
+    }
 }
 
 /// The circumstances of an action, recorded and not hashed.

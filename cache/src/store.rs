@@ -1,21 +1,29 @@
 //! The store on disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::{ActionDigest, ActionLock, ActionResult, Attempt, Digest, Object, Published, durable};
+use crate::finding::Fault;
+use crate::listing::{Listing, entries};
+use crate::lock::{self, Pin};
+use crate::record::{self, Found, Identity};
+use crate::{
+    ActionDigest, ActionLock, ActionResult, Attempt, Digest, Durability, Object, Published, durable,
+};
 
-const FORMAT: &str = "ablate store 1\n";
+pub(crate) const FORMAT: &str = "ablate store 1\n";
 
-/// No result is larger.
+/// No result or manifest is larger.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
-const FOLDERS: [&str; 9] =
+pub(crate) const FOLDERS: [&str; 9] =
     ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging"];
+
+/// The lock in `locks/` that pins share and that gc wants alone.
+pub(crate) const COLLECT_LOCK: &str = "collect";
 
 /// Why the store could not do what was asked.
 #[derive(Debug, Error)]
@@ -49,9 +57,23 @@ pub enum StoreError {
         /// Where the damaged file is.
         set_aside: PathBuf,
     },
+    /// An output is not a regular file.
+    #[error("{} is {found}; only files can be outputs", path.display())]
+    NotAFile {
+        /// The output.
+        path: PathBuf,
+        /// What it is, as "a symlink".
+        found: &'static str,
+    },
+    /// Others kept gc out for as long as it was to wait.
+    #[error("{} is in use: results were being recorded all the time; nothing was removed", path.display())]
+    Busy {
+        /// The store's root.
+        path: PathBuf,
+    },
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { doing, path: path.to_owned(), source }
 }
 
@@ -59,29 +81,40 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreEr
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    durability: Durability,
 }
 
 impl Store {
-    /// Opens the store at `root`, creating it where there is none.
+    /// Opens the store at `root`, creating it where there is none. A store that is there may be read-only.
     ///
     /// # Errors
     /// [`StoreError::Format`] where the folder holds something else or another format; [`StoreError::Io`] where it
     /// cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let format = root.join("FORMAT");
-        match fs::read_to_string(&format) {
-            Ok(found) if found == FORMAT => {}
-            Ok(found) => return Err(StoreError::Format { path: root.to_owned(), found }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(root)?,
-            Err(error) => return Err(failed("cannot read", &format)(error)),
+        match record::text(&format, MAX_RECORD_BYTES).map_err(failed("cannot read", &format))? {
+            Found::Whole(found) if found == FORMAT => Self::mend(root)?,
+            Found::Whole(found) => return Err(StoreError::Format { path: root.to_owned(), found }),
+            Found::Absent => Self::create(root)?,
+            Found::Damaged(Fault::Unreadable(error)) => return Err(failed("cannot read", &format)(error)),
+            Found::Damaged(fault) => {
+                return Err(StoreError::Format { path: root.to_owned(), found: fault.to_string() });
+            }
         }
-        Ok(Self { root: root.canonicalize().map_err(failed("cannot find", root))? })
+        let root = root.canonicalize().map_err(failed("cannot find", root))?;
+        Ok(Self { root, durability: Durability::Sync })
+    }
+
+    /// The same store, with another way of writing to the disk from here on.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Creates the folders, then `FORMAT`, which says that they are all there. Any number of processes may do so at once.
     fn create(root: &Path) -> Result<(), StoreError> {
-        fs::create_dir_all(root).map_err(failed("cannot create", root))?;
-        for entry in sorted_entries(root)? {
+        durable::make_dirs(root).map_err(failed("cannot create", root))?;
+        for entry in entries(root)? {
             let name = entry.file_name().and_then(|name| name.to_str());
             if name.is_none_or(|name| name != "FORMAT" && !FOLDERS.contains(&name)) {
                 let found = format!("none, and it holds `{}`", entry.display());
@@ -90,15 +123,37 @@ impl Store {
         }
         for folder in FOLDERS {
             let path = root.join(folder);
-            durable::make_dir(&path).map_err(failed("cannot create", &path))?;
+            durable::make_dir(&path, Durability::Sync).map_err(failed("cannot create", &path))?;
         }
+        // It is there from the beginning, so that a store that has become read-only can be pinned.
+        let lock = root.join("locks").join(COLLECT_LOCK);
+        drop(durable::make_lock_file(&lock).map_err(failed("cannot create", &lock))?);
         let path = root.join("FORMAT");
-        durable::write(&path, FORMAT.as_bytes(), &root.join("staging")).map_err(failed("cannot write", &path))
+        durable::write(&path, FORMAT.as_bytes(), &root.join("staging"), Durability::Sync)
+            .map_err(failed("cannot write", &path))
+    }
+
+    /// Makes folders again that people have deleted, as they may while nothing runs; not in a store that is read-only.
+    fn mend(root: &Path) -> Result<(), StoreError> {
+        for path in FOLDERS.map(|folder| root.join(folder)) {
+            if path.exists() {
+                continue;
+            }
+            match durable::make_dir(&path, Durability::Sync) {
+                Err(error) if is_refused(&error) => {}
+                made => made.map_err(failed("cannot create", &path))?,
+            }
+        }
+        Ok(())
     }
 
     /// The store's folder, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Where journals of runs are kept.
@@ -114,31 +169,90 @@ impl Store {
         self.root.join(folder).join(&hex[..2]).join(&hex[2..])
     }
 
+    /// Makes the folder of a record and clears its place of what a rename cannot replace.
+    fn make_place(&self, path: &Path) -> Result<(), StoreError> {
+        let dir = path.parent().expect("a record's path has a folder");
+        while let Err(error) = durable::make_dir(dir, self.durability) {
+            match Identity::at(dir).map_err(failed("cannot read", dir))? {
+                Some(seen) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.set_aside(dir, seen)?;
+                }
+                Some(_) | None => return Err(failed("cannot create", dir)(error)),
+            }
+        }
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => self.set_aside(path, Identity::of(&meta)).map(drop),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn write_record(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        self.make_place(path)?;
+        durable::write(path, text.as_bytes(), &self.staging(), self.durability)
+            .map_err(failed("cannot write", path))
+    }
+
+    /// Moves a damaged entry into `bad/`, and says where it is. None where another has moved it, or has put a whole
+    /// one into its place since it was `seen`: look again.
+    pub(crate) fn set_aside(&self, path: &Path, seen: Identity) -> Result<Option<PathBuf>, StoreError> {
+        let cannot = "cannot set aside the damaged";
+        let name = path.strip_prefix(&self.root).expect("a record is in the store").to_string_lossy();
+        let bad = self.root.join("bad");
+        let holder = durable::make_new_dir(&bad, &format!("{}-", name.replace('/', "-")))
+            .map_err(failed(cannot, path))?;
+        let target = holder.join("damaged");
+        let moved = match durable::rename(path, &target) {
+            Ok(()) => Identity::at(&target).map_err(failed("cannot read", &target))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(cannot, path)(error)),
+        };
+        if moved == Some(seen) {
+            return Ok(Some(target));
+        }
+        if moved.is_some() {
+            match durable::link(&target, path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed("cannot put back", path)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        durable::remove_tree(&holder).map_err(failed("cannot remove", &holder))?;
+        Ok(None)
+    }
+
     // Objects
 
-    fn object_path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn object_path(&self, digest: &Digest) -> PathBuf {
         self.record("objects", &digest.to_hex())
     }
 
-    /// Moves a finished file into the store. The file must be on the store's file system, as an [`Attempt`] is.
+    /// Moves a finished file into the store. The file must be on the store's file system, as an [`Attempt`] is, and
+    /// nobody may write to it any more. Hold a [`Store::pin`] from before this until the result that names the object
+    /// is published: else gc may take it in between.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the file may then still be where it was.
+    /// [`StoreError::NotAFile`]; [`StoreError::Io`], and the file may then still be where it was.
     pub fn insert_file(&self, path: &Path) -> Result<Object, StoreError> {
-        let file = File::open(path).map_err(failed("cannot open", path))?;
-        let size = file.metadata().map_err(failed("cannot read", path))?.len();
-        let digest = Digest::of_file(path).map_err(failed("cannot read", path))?;
+        let _pin = self.pin()?;
+        let file = match record::open(path).map_err(failed("cannot open", path))? {
+            Found::Whole(file) => file,
+            Found::Absent => return Err(failed("cannot open", path)(io::ErrorKind::NotFound.into())),
+            Found::Damaged(Fault::NotAFile(found)) => {
+                return Err(StoreError::NotAFile { path: path.to_owned(), found });
+            }
+            Found::Damaged(fault) => return Err(failed("cannot open", path)(io::Error::other(fault))),
+        };
+        let (digest, size) = Digest::of_open_file(&file, |_| {}).map_err(failed("cannot read", path))?;
+        durable::protect(&file).map_err(failed("cannot set the mode of", path))?;
+        // Its age in the store is what gc goes by, not how long ago the stage wrote it.
+        durable::freshen(&file).map_err(failed("cannot set the time of", path))?;
+        durable::sync_file(&file, self.durability).map_err(failed("cannot sync", path))?;
         let target = self.object_path(&digest);
+        self.make_place(&target)?;
+        durable::rename(path, &target).map_err(failed("cannot place", &target))?;
         let dir = target.parent().expect("an object's path has a folder");
-        file.set_permissions(fs::Permissions::from_mode(0o444))
-            .map_err(failed("cannot set the mode of", path))?;
-        file.sync_all().map_err(failed("cannot sync", path))?;
-        durable::make_dir(dir).map_err(failed("cannot create", dir))?;
-        if target.is_dir() {
-            self.set_aside(&digest, &target)?;
-        }
-        fs::rename(path, &target).map_err(failed("cannot place", &target))?;
-        durable::sync_dir(dir).map_err(failed("cannot sync", dir))?;
+        durable::sync_dir(dir, self.durability).map_err(failed("cannot sync", dir))?;
         Ok(Object { digest, size })
     }
 
@@ -163,54 +277,69 @@ impl Store {
 
     /// The path of an object whose bytes were just verified.
     ///
+    /// What is guaranteed: when this returns, the regular file of that name held the right bytes. Between that and
+    /// the reading, no process of ablate changes it: objects are read-only and only ever replaced, whole, by the same
+    /// bytes. [`Store::collect`] may remove it, unless it is live or a [`Store::pin`] is held; who has opened it
+    /// keeps it. A disk that goes bad in between, or somebody who writes into the store by force, is seen at the next
+    /// read.
+    ///
     /// # Errors
-    /// [`StoreError::Missing`], or [`StoreError::Damaged`] after setting the object aside.
+    /// [`StoreError::Missing`]; [`StoreError::Damaged`] after setting the object aside; [`StoreError::Io`] where that
+    /// cannot be done, or where the object could not be looked at for reasons that are not its own.
     pub fn verified(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
         let path = self.object_path(digest);
-        let meta = match fs::symlink_metadata(&path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::Missing(*digest));
+        loop {
+            let seen = Identity::at(&path).map_err(failed("cannot read", &path))?;
+            let found = check_object(&path, digest, |_| {}).map_err(failed("cannot read", &path))?;
+            match (found, seen) {
+                (Found::Whole(()), _) => return Ok(path),
+                (Found::Absent, _) => return Err(StoreError::Missing(*digest)),
+                (Found::Damaged(_), Some(seen)) => {
+                    if let Some(set_aside) = self.set_aside(&path, seen)? {
+                        return Err(StoreError::Damaged { digest: *digest, set_aside });
+                    }
+                }
+                // It came in between; look again.
+                (Found::Damaged(_), None) => {}
             }
-            Err(error) => return Err(failed("cannot read", &path)(error)),
-        };
-        if meta.is_file() && Digest::of_file(&path).is_ok_and(|found| found == *digest) {
-            return Ok(path);
         }
-        Err(self.set_aside(digest, &path)?)
-    }
-
-    fn set_aside(&self, digest: &Digest, path: &Path) -> Result<StoreError, StoreError> {
-        let bad = self.root.join("bad");
-        let holder = tempfile::Builder::new()
-            .prefix(&digest.short())
-            .tempdir_in(&bad)
-            .map_err(failed("cannot create a folder in", &bad))?;
-        let set_aside = holder.keep().join("object");
-        fs::rename(path, &set_aside).map_err(failed("cannot set aside", path))?;
-        Ok(StoreError::Damaged { digest: *digest, set_aside })
     }
 
     // Actions
 
-    /// Records the text of an action's key and returns the key.
+    /// Records the text of an action's key and returns the key. A manifest that is there already is young again.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn put_manifest(&self, manifest: &str) -> Result<ActionDigest, StoreError> {
+        let _pin = self.pin()?;
         let action = ActionDigest::of_manifest(manifest);
-        if self.manifest(&action).is_none() {
-            let path = self.record("manifests", &action.to_hex());
-            durable::write(&path, manifest.as_bytes(), &self.staging())
-                .map_err(failed("cannot write", &path))?;
+        let path = self.manifest_path(&action);
+        let standing = match self.read_manifest(&action).map_err(failed("cannot read", &path))? {
+            Found::Whole(_) => record::open(&path).map_err(failed("cannot read", &path))?.whole(),
+            Found::Absent | Found::Damaged(_) => None,
+        };
+        // Somebody else's file cannot be made young, but it can be replaced.
+        if standing.is_none_or(|file| durable::freshen(&file).is_err()) {
+            self.write_record(&path, manifest)?;
         }
         Ok(action)
     }
 
+    pub(crate) fn manifest_path(&self, action: &ActionDigest) -> PathBuf {
+        self.record("manifests", &action.to_hex())
+    }
+
     /// The manifest of an action, if it is there and whole.
     pub fn manifest(&self, action: &ActionDigest) -> Option<String> {
-        let text = fs::read_to_string(self.record("manifests", &action.to_hex())).ok()?;
-        (ActionDigest::of_manifest(&text) == *action).then_some(text)
+        self.read_manifest(action).ok()?.whole()
+    }
+
+    pub(crate) fn read_manifest(&self, action: &ActionDigest) -> io::Result<Found<String>> {
+        record::text(&self.manifest_path(action), MAX_RECORD_BYTES)?.and_then(|text| {
+            let whole = ActionDigest::of_manifest(&text) == *action;
+            Ok(if whole { Found::Whole(text) } else { Found::Damaged(Fault::OtherBytes) })
+        })
     }
 
     /// Every whole manifest in the store, in order of digest.
@@ -218,20 +347,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] where the folder cannot be listed.
     pub fn manifests(&self) -> Result<Vec<(ActionDigest, String)>, StoreError> {
-        let folder = self.root.join("manifests");
-        let mut found = Vec::new();
-        for shard in sorted_entries(&folder)? {
-            for path in sorted_entries(&shard)? {
-                let hex: String = [&shard, &path].iter().filter_map(|p| p.file_name()?.to_str()).collect();
-                if let Some((action, text)) = hex.parse().ok().and_then(|a| Some((a, self.manifest(&a)?))) {
-                    found.push((action, text));
-                }
-            }
-        }
-        Ok(found)
+        let listing = Listing::read(&self.root.join("manifests"))?;
+        let actions = listing.records.iter().filter_map(|(hex, _)| hex.parse::<ActionDigest>().ok());
+        Ok(actions.filter_map(|action| Some((action, self.manifest(&action)?))).collect())
     }
 
-    fn result_path(&self, action: &ActionDigest) -> PathBuf {
+    pub(crate) fn result_path(&self, action: &ActionDigest) -> PathBuf {
         self.record("results", &action.to_hex())
     }
 
@@ -243,39 +364,61 @@ impl Store {
 
     /// The result of an action as recorded, whether or not its objects are still there.
     pub fn recorded_result(&self, action: &ActionDigest) -> Option<ActionResult> {
-        // One allocation, and no question for the size first: a plan is mostly these reads.
-        let mut text = String::with_capacity(2048);
-        File::open(self.result_path(action)).ok()?.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
-        let (digest, body) = text.split_once('\n')?;
-        (digest.parse::<Digest>().ok()? == Digest::of_bytes(body.as_bytes())).then_some(())?;
-        serde_json::from_str(body).ok()
+        self.read_result(action).ok()?.whole()
+    }
+
+    pub(crate) fn read_result(&self, action: &ActionDigest) -> io::Result<Found<ActionResult>> {
+        record::text(&self.result_path(action), MAX_RECORD_BYTES)?
+            .and_then(|text| Ok(ActionResult::from_record(&text, action)))
     }
 
     /// Publishes the result of an action. The first to come stands, as long as its objects do; a record that is
     /// damaged, or whose objects are gone, is replaced. Call it while holding the action's lock.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Missing`] where an object it names is not in the store; [`StoreError::Io`].
     pub fn publish(&self, action: &ActionDigest, result: &ActionResult) -> Result<Published, StoreError> {
-        if let Some(standing) = self.result(action) {
-            return Ok(Published::Adopted(standing));
-        }
-        let body = serde_json::to_string(result).expect("a result is plain data with string keys");
-        let text = format!("{}\n{body}", Digest::of_bytes(body.as_bytes()));
+        let _pin = self.pin()?;
         let path = self.result_path(action);
-        durable::write(&path, text.as_bytes(), &self.staging()).map_err(failed("cannot write", &path))?;
+        let present = |result: &ActionResult| result.outputs.values().all(|object| self.contains(object));
+        match self.read_result(action).map_err(failed("cannot read", &path))? {
+            Found::Whole(standing) if present(&standing) => return Ok(Published::Adopted(standing)),
+            Found::Whole(_) | Found::Absent | Found::Damaged(_) => {}
+        }
+        if let Some(object) = result.outputs.values().find(|object| !self.contains(object)) {
+            return Err(StoreError::Missing(object.digest));
+        }
+        self.write_record(&path, &result.to_record(action))?;
         Ok(Published::First)
     }
 
-    /// Takes the right to perform an action, unless another process has it.
+    /// Keeps gc out until the pin is dropped; waits while gc is at work. A writer holds one from before the first
+    /// [`Store::insert_file`] of an action until [`Store::publish`]; a planner may hold one between looking at
+    /// results and recording that it relies on them. Hold it briefly: gc waits for a gap between pins.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn pin(&self) -> Result<Pin, StoreError> {
+        let path = self.collect_lock();
+        lock::shared(&path).map(|file| Pin { _file: file }).map_err(failed("cannot lock", &path))
+    }
+
+    pub(crate) fn collect_lock(&self) -> PathBuf {
+        self.root.join("locks").join(COLLECT_LOCK)
+    }
+
+    pub(crate) fn lock_path(&self, action: &ActionDigest) -> PathBuf {
+        self.root.join("locks").join(action.to_hex())
+    }
+
+    /// Takes the right to perform an action, unless another process has it; gc may have it for a moment.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn try_lock(&self, action: &ActionDigest) -> Result<Option<ActionLock>, StoreError> {
-        let path = self.root.join("locks").join(action.to_hex());
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(failed("cannot open", &path))?;
-        ActionLock::attempt(*action, file).map_err(failed("cannot lock", &path))
+        let path = self.lock_path(action);
+        let file = lock::try_exclusive(&path).map_err(failed("cannot lock", &path))?;
+        Ok(file.map(|file| ActionLock { action: *action, _file: file }))
     }
 
     /// The folder for an action's checkpoints; it outlives attempts, and is created if need be.
@@ -284,7 +427,7 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn scratch(&self, action: &ActionDigest) -> Result<PathBuf, StoreError> {
         let path = self.root.join("scratch").join(action.to_hex());
-        fs::create_dir_all(&path).map_err(failed("cannot create", &path))?;
+        durable::make_dirs(&path).map_err(failed("cannot create", &path))?;
         Ok(path)
     }
 
@@ -294,12 +437,7 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn clear_scratch(&self, action: &ActionDigest) -> Result<(), StoreError> {
         let path = self.root.join("scratch").join(action.to_hex());
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("cannot remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        durable::remove_tree(&path).map_err(failed("cannot remove", &path))
     }
 
     /// A private folder for one attempt at the locked action. What earlier attempts at it left is removed; the name
@@ -310,20 +448,29 @@ impl Store {
     pub fn attempt(&self, lock: &ActionLock) -> Result<Attempt, StoreError> {
         let folder = self.root.join("attempts");
         let prefix = format!("{}-", lock.action().short());
-        for left in sorted_entries(&folder)? {
+        for left in entries(&folder)? {
             if left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
                 // A program that outlived its attempt may still be writing there: what stays is only garbage.
-                drop(fs::remove_dir_all(&left));
+                drop(durable::remove_tree(&left));
             }
         }
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(&folder);
+        let dir = durable::make_new_dir(&folder, &prefix);
         Ok(Attempt { dir: dir.map_err(failed("cannot create a folder in", &folder))? })
     }
 }
 
-fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = fs::read_dir(folder).map_err(failed("cannot list", folder))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    Ok(paths)
+/// Checks what lies in the place of an object; `progress` hears how many bytes were read each time some were.
+///
+/// # Errors
+/// What is no fault of the object.
+pub(crate) fn check_object(path: &Path, digest: &Digest, progress: impl FnMut(u64)) -> io::Result<Found<()>> {
+    record::open(path)?.and_then(|file| {
+        let (found, _) = Digest::of_open_file(&file, progress)?;
+        Ok(if found == *digest { Found::Whole(()) } else { Found::Damaged(Fault::OtherBytes) })
+    })
+}
+
+/// Whether the system does not let this process write here.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }

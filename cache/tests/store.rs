@@ -8,7 +8,6 @@ use std::sync::Barrier;
 use std::thread;
 
 use ablate_cache::{ActionDigest, ActionResult, Digest, Object, Provenance, Published, Store, StoreError};
-use proptest::prelude::*;
 use tempfile::TempDir;
 
 fn new_store() -> (TempDir, Store) {
@@ -171,10 +170,7 @@ fn a_record_with_any_bit_flipped_or_byte_missing_is_a_miss() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
-                // A digest in upper case is the same digest.
-                if !bytes.eq_ignore_ascii_case(&whole) || at > 64 {
-                    check(&bytes);
-                }
+                check(&bytes);
             }
             check(&whole[..at]);
         }
@@ -229,102 +225,4 @@ fn scratch_outlives_attempts_until_it_is_cleared() {
     store.clear_scratch(&action).unwrap();
     store.clear_scratch(&action).unwrap();
     assert_eq!(entries(&store.scratch(&action).unwrap()), 0);
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Insert(u8),
-    Flip(u8),
-    Remove(u8),
-    Verify(u8),
-    Publish(u8, Vec<u8>),
-    DamageRecord(u8),
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let name = || 0_u8..5;
-    let step = prop_oneof![
-        4 => name().prop_map(Step::Insert),
-        1 => name().prop_map(Step::Flip),
-        1 => name().prop_map(Step::Remove),
-        2 => name().prop_map(Step::Verify),
-        3 => (name(), proptest::collection::vec(name(), 0..3)).prop_map(|(action, objects)| Step::Publish(action, objects)),
-        1 => name().prop_map(Step::DamageRecord),
-        1 => Just(Step::Reopen),
-    ];
-    proptest::collection::vec(step, 1..60)
-}
-
-/// An object of the model: its bytes may have changed without anybody noticing yet.
-#[derive(Clone, Copy, PartialEq)]
-enum Kept {
-    Whole,
-    Flipped,
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    /// Random operations and harm, against a store of two maps.
-    #[test]
-    fn the_store_is_its_model(steps in steps()) {
-        let (_dir, mut store) = new_store();
-        let bytes = |name: u8| vec![name; 1 + usize::from(name) * 1000];
-        let object = |name: u8| Object { digest: Digest::of_bytes(&bytes(name)), size: bytes(name).len() as u64 };
-        let action = |name: u8| ActionDigest::of_manifest(&format!("Action({name})"));
-        let mut objects: BTreeMap<u8, Kept> = BTreeMap::new();
-        let mut results: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Insert(name) => {
-                    prop_assert_eq!(insert(&store, &bytes(name)), object(name));
-                    objects.insert(name, Kept::Whole);
-                }
-                Step::Flip(name) => {
-                    if let Some(kept) = objects.get_mut(&name) {
-                        let path = object_path(&store, &object(name).digest);
-                        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-                        let mut flipped = bytes(name);
-                        flipped[0] ^= 0x80;
-                        fs::write(&path, flipped).unwrap();
-                        *kept = Kept::Flipped;
-                    }
-                }
-                Step::Remove(name) => {
-                    if objects.remove(&name).is_some() {
-                        fs::remove_file(object_path(&store, &object(name).digest)).unwrap();
-                    }
-                }
-                Step::Verify(name) => match (objects.get(&name), store.verified(&object(name).digest)) {
-                    (Some(Kept::Whole), Ok(path)) => prop_assert_eq!(fs::read(path).unwrap(), bytes(name)),
-                    (Some(Kept::Flipped), Err(StoreError::Damaged { .. })) => drop(objects.remove(&name)),
-                    (None, Err(StoreError::Missing(_))) => {}
-                    (_, outcome) => prop_assert!(false, "{outcome:?}"),
-                },
-                Step::Publish(name, of) => {
-                    let stands = results.get(&name).is_some_and(|of| of.iter().all(|name| objects.contains_key(name)));
-                    let result = result_of(&of.iter().map(|&name| object(name)).collect::<Vec<_>>());
-                    let published = store.publish(&action(name), &result).unwrap();
-                    prop_assert_eq!(published == Published::First, !stands);
-                    if !stands {
-                        results.insert(name, of);
-                    }
-                }
-                Step::DamageRecord(name) => {
-                    if results.remove(&name).is_some() {
-                        let hex = action(name).to_hex();
-                        fs::write(store.root().join("results").join(&hex[..2]).join(&hex[2..]), "{}").unwrap();
-                    }
-                }
-                Step::Reopen => store = Store::open(store.root()).unwrap(),
-            }
-            for name in 0..5 {
-                prop_assert_eq!(store.contains(&object(name)), objects.contains_key(&name));
-                let expected = results.get(&name).filter(|of| of.iter().all(|name| objects.contains_key(name)));
-                let expected = expected.map(|of| result_of(&of.iter().map(|&name| object(name)).collect::<Vec<_>>()));
-                prop_assert_eq!(store.result(&action(name)), expected);
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod expand;
+mod gc;
 mod get;
 mod graph;
 mod log;
@@ -18,6 +19,7 @@ mod stages;
 #[cfg(feature = "tables")]
 mod table;
 mod units;
+mod verify;
 mod why;
 mod worker;
 
@@ -78,11 +80,13 @@ enum Command {
     Diff(diff::Diff),
     Log(log::Log),
     Get(get::Get),
+    Verify(verify::Verify),
+    Gc(gc::Gc),
     Stages(stages::Stages),
     New(new::New),
     Completions(completions::Completions),
     #[command(hide = true)]
-    Worker,
+    Worker(worker::Worker),
     #[command(hide = true)]
     Exec(worker::Exec),
 }
@@ -171,10 +175,12 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Runs(args) => runs::runs(&args, context),
         Command::Log(args) => log::log(&args, context),
         Command::Get(args) => get::get(&args, context),
+        Command::Verify(args) => verify::verify(&args, context),
+        Command::Gc(args) => gc::gc(&args, context),
         Command::Stages(args) => stages::stages(&args, context),
         Command::New(args) => new::new(&args, context),
         Command::Completions(args) => completions::completions(&args, &Arguments::command(), context),
-        Command::Worker => worker::worker(context),
+        Command::Worker(args) => worker::worker(&args, context),
         Command::Exec(args) => worker::exec(&args),
     };
     match done {

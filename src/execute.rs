@@ -15,12 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ablate_stage::Device;
-use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store, StoreError};
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Durability, Store, StoreError};
 use thiserror::Error;
 
 use crate::forecast::Forecast;
 use crate::graph::{Graph, Instance, InstanceId};
 use crate::journal::{Counts, Event, Outcome};
+use crate::kin::Kindred;
+use crate::manifest::Manifest;
 use crate::plan::{Keys, Plan, State, producers};
 use crate::rows;
 use crate::scheduler::{self, Capacity, Demand, Effect, GpuShare, Grant, Phase, Scheduler, Task};
@@ -38,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// This program: started as `PROGRAM worker --store STORE`, it must be a [worker](crate::worker::serve).
     pub program: PathBuf,
+    /// Whether workers wait for the disk.
+    pub durability: Durability,
     /// The project's root, absolute.
     pub project: PathBuf,
     /// What actions may use at once; at least one slot and one thread.
@@ -184,6 +188,7 @@ impl<'a> Runner<'a> {
             planned: plan.states,
             known: (0..graph.instances.len()).map(|_| Known::default()).collect(),
             manifests: BTreeMap::new(),
+            kindred: Kindred::default(),
             slots: (0..slots).map(|_| Slot::default()).collect(),
             interrupts: 0,
             advised: BTreeSet::new(),
@@ -215,8 +220,9 @@ struct Run<'a> {
     planned: Vec<State>,
     /// By [`InstanceId`].
     known: Vec<Known>,
-    /// The manifests of missing actions, until the store has them.
-    manifests: BTreeMap<ActionDigest, String>,
+    /// The manifests of missing actions, until they have a result.
+    manifests: BTreeMap<ActionDigest, Manifest>,
+    kindred: Kindred,
     slots: Vec<Slot>,
     interrupts: usize,
     /// Stages whose declared resources were found to be wrong, and told so.
@@ -355,11 +361,13 @@ impl Run<'_> {
         };
         let action = manifest.action();
         self.known[id.0].action = Some(action);
+        // Until it is on the record that this run relies on what it finds.
+        let _pin = self.store.pin()?;
         if let Some(result) = self.store.result(&action) {
             self.cached(id, action, result);
             return Ok(scheduler::Event::Cached(id));
         }
-        self.manifests.insert(action, manifest.to_string());
+        self.manifests.insert(action, manifest);
         Ok(scheduler::Event::Missing(id, action))
     }
 
@@ -370,8 +378,8 @@ impl Run<'_> {
     }
 
     fn start(&mut self, work: Work, grant: Grant) -> Result<(), ExecuteError> {
-        if let Some(manifest) = self.manifests.remove(&work.action) {
-            self.store.put_manifest(&manifest)?;
+        if let Some(manifest) = self.manifests.get(&work.action) {
+            self.store.put_manifest(&manifest.to_string())?;
         }
         let device = grant.gpu.map_or(Device::Cpu, |index| self.settings.gpus[index]);
         let slot = self.idle_slot(device);
@@ -380,7 +388,10 @@ impl Run<'_> {
             project: self.settings.project.clone(),
             device: device.to_string(),
             threads: grant.threads,
+            kin: self.kin(&work)?,
         });
+        // On the record before it begins, so that gc leaves alone what comes of it.
+        self.tell(Event::Ordered { instance: self.name(work.instance), action: work.action });
         if self.slots[slot].worker.is_none() {
             self.spawn(slot, grant.threads)?;
         }
@@ -388,6 +399,13 @@ impl Run<'_> {
         self.slots[slot].job = Some(work);
         self.order(slot, &order);
         Ok(())
+    }
+
+    /// A finished action that the stage can make use of.
+    fn kin(&mut self, work: &Work) -> Result<Option<ActionDigest>, ExecuteError> {
+        let Some(kin) = self.graph.instance(work.instance).params.kin() else { return Ok(None) };
+        let Some(manifest) = self.manifests.get(&work.action) else { return Ok(None) };
+        Ok(self.kindred.nearest(self.store, manifest, kin)?)
     }
 
     /// An idle slot: one whose worker last used the device, else one without a worker, else any. What a worker holds of a
@@ -405,11 +423,12 @@ impl Run<'_> {
 
     fn spawn(&mut self, slot: usize, threads: usize) -> Result<(), ExecuteError> {
         let program = &self.settings.program;
-        let mut child = Command::new(program)
-            .arg0("ablate")
-            .arg("worker")
-            .arg("--store")
-            .arg(self.store.root())
+        let mut command = Command::new(program);
+        command.arg0("ablate").arg("worker").arg("--store").arg(self.store.root());
+        if self.settings.durability == Durability::None {
+            command.arg("--no-sync");
+        }
+        let mut child = command
             .env("RAYON_NUM_THREADS", threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -549,6 +568,10 @@ impl Run<'_> {
         let Work { action, instance, .. } = work;
         if performed {
             self.advise(instance, result.provenance.peak_memory_mib);
+        }
+        let kin = self.graph.instance(instance).params.kin();
+        if let (Some(manifest), Some(kin)) = (self.manifests.remove(&action), kin) {
+            self.kindred.add(&manifest, kin.field, action);
         }
         let sharers: Vec<InstanceId> = self.scheduler.instances(&action).collect();
         for id in sharers {

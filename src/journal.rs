@@ -87,6 +87,13 @@ pub enum Event {
         /// Its state.
         state: Planned,
     },
+    /// The action goes to a worker.
+    Ordered {
+        /// The instance.
+        instance: String,
+        /// Its action.
+        action: ActionDigest,
+    },
     /// Another process holds the action; this run waits for it.
     Waiting {
         /// The instance.

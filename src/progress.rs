@@ -62,7 +62,7 @@ impl<'a> Lines<'a> {
         let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}"));
         match &entry.event {
             Event::RunStarted { .. } => self.began = line,
-            Event::Output { .. } | Event::Hits { .. } => {}
+            Event::Output { .. } | Event::Hits { .. } | Event::Ordered { .. } => {}
             Event::Planned { .. } => {
                 if let Some(began) = self.began.take() {
                     writeln!(self.out, "{began}")?;
@@ -133,6 +133,7 @@ impl Bars {
             Event::RunStarted { .. }
             | Event::Hits { .. }
             | Event::Planned { .. }
+            | Event::Ordered { .. }
             | Event::Resumed { .. }
             | Event::Advice { .. }
             | Event::Output { .. } => {}
@@ -150,6 +151,7 @@ impl Bars {
             Event::RunStarted { .. }
             | Event::Hits { .. }
             | Event::Planned { .. }
+            | Event::Ordered { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Progress { .. }
@@ -195,7 +197,7 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::RunStarted { pipeline, device, jobs, .. } => {
             ("Running", format!("{pipeline} on {device}, {}", counted(*jobs, "job")))
         }
-        Event::Hits { .. } | Event::Planned { .. } => return None,
+        Event::Hits { .. } | Event::Planned { .. } | Event::Ordered { .. } => return None,
         Event::Waiting { instance } => ("Waiting", format!("for another run to do {instance}")),
         Event::Started { instance, .. } => ("Started", instance.clone()),
         Event::Resumed { instance, from } => ("Resumed", format!("{instance} from {from}")),

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use ablate_stage::cache::{ActionDigest, Digest, Store};
+use ablate_stage::cache::{ActionDigest, Digest, Roots, Store};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
@@ -88,6 +88,43 @@ pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
 pub fn hits(store: &Store, listing: &Digest) -> BTreeMap<String, ActionDigest> {
     let text = store.verified(listing).ok().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Adds what a run relies on or made to what gc keeps. A folder that is no run cites nothing.
+///
+/// # Errors
+/// Where its journal cannot be read: then nobody knows what it cites.
+pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
+    let entries = match journal::read(&store.runs(), run) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        match entry.event {
+            Event::Hits { listing } => {
+                roots.actions.extend(hits(store, &listing).into_values());
+                roots.objects.insert(listing);
+            }
+            Event::Planned { action, .. } | Event::Failed { action, .. } => roots.actions.extend(action),
+            Event::Ordered { action, .. }
+            | Event::Started { action, .. }
+            | Event::Finished { action, .. }
+            | Event::Cached { action, .. } => {
+                roots.actions.insert(action);
+            }
+            Event::RunStarted { .. }
+            | Event::Waiting { .. }
+            | Event::Resumed { .. }
+            | Event::Progress { .. }
+            | Event::Output { .. }
+            | Event::Retried { .. }
+            | Event::Skipped { .. }
+            | Event::Advice { .. }
+            | Event::Stopped { .. }
+            | Event::RunFinished { .. } => {}
+        }
+    }
+    Ok(())
 }
 
 /// The last whole entry of a journal.

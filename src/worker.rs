@@ -46,6 +46,8 @@ pub struct Request {
     pub device: String,
     /// Threads it may use.
     pub threads: usize,
+    /// An action whose artifact the stage can make use of.
+    pub kin: Option<ActionDigest>,
 }
 
 /// What a worker tells its runner. The last four end an action.
@@ -214,6 +216,7 @@ impl Worker<'_> {
         let files = JobFiles {
             inputs,
             outputs: outputs.collect(),
+            kin: self.kin(stage.as_ref(), request.kin),
             scratch: self.store.scratch(action)?,
             project: request.project.clone(),
         };
@@ -288,6 +291,13 @@ impl Worker<'_> {
             Err(error) => Err(error.into()),
         });
         verified.collect()
+    }
+
+    /// The artifact of a stage's kin; without it the stage works longer, and no worse.
+    fn kin(&self, stage: &dyn DynStage, action: Option<ActionDigest>) -> Option<PathBuf> {
+        let result = self.store.result(&action?)?;
+        let object = result.outputs.get(stage.kin()?.output)?;
+        self.store.verified(&object.digest).ok()
     }
 
     fn run(
@@ -448,7 +458,8 @@ mod tests {
         };
         let action = store.put_manifest(&manifest.to_string()).unwrap();
         let project = store.root().to_owned();
-        let healthy = worker.perform(&Request { action, project, device: "cpu".to_owned(), threads: 2 });
+        let healthy =
+            worker.perform(&Request { action, project, device: "cpu".to_owned(), threads: 2, kin: None });
         let told = fs::read_to_string(replies.path()).unwrap();
         (told.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), healthy)
     }

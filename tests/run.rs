@@ -245,7 +245,9 @@ fn without_times(text: &str) -> String {
                 "s" | "s," if at > 0 && told.last().is_some_and(|last| last == "[time]") => {}
                 _ if word.starts_with("20") && word.contains('-') => told.push("[date]".to_owned()),
                 _ if word.contains(':') && told.last().is_some_and(|last| last == "[date]") => {}
-                _ if words[0].is_empty() && at > 0 && words[at - 1] == "on" => told.push("[host],".to_owned()),
+                _ if words[0].is_empty() && at > 0 && words[at - 1] == "on" => {
+                    told.push("[host],".to_owned())
+                }
                 _ => told.push((*word).to_owned()),
             }
         }

@@ -264,7 +264,9 @@ impl Store {
         let object = Object { digest: Digest::of_bytes(bytes), size: bytes.len() as u64 };
         if !self.contains(&object) {
             let path = self.object_path(&object.digest);
-            durable::write(&path, bytes, &self.staging()).map_err(failed("cannot write", &path))?;
+            self.make_place(&path)?;
+            durable::write(&path, bytes, &self.staging(), self.durability)
+                .map_err(failed("cannot write", &path))?;
         }
         Ok(object)
     }

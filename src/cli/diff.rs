@@ -90,6 +90,7 @@ fn members(store: &Store, run: &str) -> std::io::Result<Members> {
             Event::Failed { instance, action, .. } => came(instance, action, End::Failed, BTreeMap::new()),
             Event::Skipped { instance, .. } => came(instance, None, End::Skipped, BTreeMap::new()),
             Event::RunStarted { .. }
+            | Event::Ordered { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Resumed { .. }

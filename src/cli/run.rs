@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use ablate_stage::cache::{ActionDigest, Digest};
+use ablate_stage::cache::{ActionDigest, Digest, Durability};
 use ablate_stage::{Device, Registry};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -43,6 +43,9 @@ pub struct Run {
     /// Start nothing more once a stage failed; without it, everything goes on that does not need it
     #[arg(long)]
     fail_fast: bool,
+    /// Do not wait for the disk: quicker where stages are trivial, and a loss of power may damage the store
+    #[arg(long)]
+    no_sync: bool,
     /// Print what happens as lines of JSON, and no tables
     #[arg(long)]
     json: bool,
@@ -51,8 +54,12 @@ pub struct Run {
 /// Runs what is missing.
 pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let clock = Instant::now();
-    let project = args.part.of(Project::open(&args.source, context)?)?;
+    let mut project = args.part.of(Project::open(&args.source, context)?)?;
+    let durability = if args.no_sync { Durability::None } else { Durability::Sync };
+    project.store = project.store.with_durability(durability);
     let graph = &project.graph;
+    // Until it is on the record what this run relies on.
+    let pin = project.store.pin()?;
     let plan = project.plan()?;
     let gpus = if plan.is_complete() && args.device == "auto" {
         // Looking for a GPU takes longer than finding that there is nothing to do.
@@ -62,6 +69,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     };
     let settings = Settings {
         program: PathBuf::from("/proc/self/exe"),
+        durability,
         project: project.root.clone(),
         capacity: capacity(args, graph, &gpus),
         gpus,
@@ -100,6 +108,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         observe(Event::Hits { listing: listing(&project, &plan)? });
     }
     tell_plan(graph, &plan, &mut observe);
+    drop(pin);
     let runner = Runner::new(graph, &project.store, &settings);
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::new(exit::BUG, format!("cannot listen to signals: {error}")))?;

@@ -1,6 +1,6 @@
 //! The hidden commands that the program starts itself with.
 
-use ablate_stage::cache::Store;
+use ablate_stage::cache::{Durability, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
@@ -15,11 +15,20 @@ pub struct Exec {
     argv: Vec<String>,
 }
 
+/// Performs actions.
+#[derive(Args)]
+pub struct Worker {
+    /// Does not wait for the disk.
+    #[arg(long)]
+    no_sync: bool,
+}
+
 /// Serves until the runner is gone.
-pub fn worker(context: &Context<'_>) -> Result<u8, Failure> {
+pub fn worker(args: &Worker, context: &Context<'_>) -> Result<u8, Failure> {
     let root =
         context.store.clone().ok_or_else(|| Failure::new(exit::USAGE, "a worker is told its store"))?;
-    let store = Store::open(&root)?;
+    let durability = if args.no_sync { Durability::None } else { Durability::Sync };
+    let store = Store::open(&root)?.with_durability(durability);
     crate::worker::serve(context.registry, &store).map_err(|error| Failure::new(exit::BUG, error))?;
     Ok(exit::DONE)
 }

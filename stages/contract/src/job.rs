@@ -50,6 +50,8 @@ pub struct JobFiles {
     pub inputs: BTreeMap<String, PathBuf>,
     /// Output port → where the stage is to write it.
     pub outputs: BTreeMap<String, PathBuf>,
+    /// The verified artifact of the stage's kin, where there is one. Read only.
+    pub kin: Option<PathBuf>,
     /// A folder that outlives the attempt: checkpoints go there.
     pub scratch: PathBuf,
     /// The project's root, for declared files.
@@ -95,6 +97,11 @@ impl<'a> Job<'a> {
     /// Every wired input.
     pub fn inputs(&self) -> &BTreeMap<String, PathBuf> {
         &self.files.inputs
+    }
+
+    /// The artifact of [`Stage::kin`](crate::Stage::kin), where the store has one.
+    pub fn kin(&self) -> Option<&Path> {
+        self.files.kin.as_deref()
     }
 
     /// Where to write an output.

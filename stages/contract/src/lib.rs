@@ -22,5 +22,5 @@ pub use error::StageError;
 pub use job::{Job, JobFiles, Report, StopFlag};
 pub use metrics::Metrics;
 pub use registry::{ParseStage, Registry, StageKind};
-pub use stage::{DynStage, FieldError, Request, Stage};
+pub use stage::{DynStage, FieldError, Kin, Request, Side, Stage};
 pub use tensors::{Tensor, TensorData, Tensors};

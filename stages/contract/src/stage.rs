@@ -36,6 +36,29 @@ impl Request {
     pub const TRAIN: Self = Self { gpu: true, ..Self::ALL_CPUS };
 }
 
+/// A finished action of the same stage kind that differs in one whole number only, and whose artifact saves work: the
+/// checkpoint of a shorter training, the graph of more neighbours.
+///
+/// The result must be the same with and without it, bit for bit: it is not in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// The field that differs, at the top of the stage.
+    pub field: &'static str,
+    /// Which way it differs.
+    pub side: Side,
+    /// The output of the other action that is wanted.
+    pub output: &'static str,
+}
+
+/// Which way a field of kin differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The largest below one's own.
+    Below,
+    /// The smallest above one's own.
+    Above,
+}
+
 /// A value a stage cannot work with although its type is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
@@ -89,6 +112,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What it asks of the machine.
     fn request(&self) -> Request;
 
+    /// The kin it can make use of; [`Job::kin`] is its artifact, where there is one.
+    fn kin(&self) -> Option<Kin> {
+        None
+    }
+
     /// Does the work: reads `job.input(..)`, writes `job.output(..)`.
     ///
     /// # Errors
@@ -114,6 +142,8 @@ pub trait DynStage: Send + Sync {
     fn validate(&self) -> Vec<FieldError>;
     /// [`Stage::request`].
     fn request(&self) -> Request;
+    /// [`Stage::kin`].
+    fn kin(&self) -> Option<Kin>;
     /// The stage as RON with every default written out, one field a line: its part of the key.
     fn canonical(&self) -> String;
     /// [`Stage::run`].
@@ -151,6 +181,10 @@ impl<S: Stage> DynStage for S {
 
     fn request(&self) -> Request {
         Stage::request(self)
+    }
+
+    fn kin(&self) -> Option<Kin> {
+        Stage::kin(self)
     }
 
     fn canonical(&self) -> String {

@@ -58,7 +58,7 @@ pub enum EdgeWeight {
         t: f32,
     },
     /// GCC's √(3 / deg) of the neighbour, deg being the number of distinct samples it lists or is listed by: samples
-    /// that everyone lists count less.
+    /// that everyone lists count less. In an `Inductive` graph, what held-out samples list is not counted.
     InverseDegree,
 }
 
@@ -118,11 +118,17 @@ impl KnnGraph {
         Ok(self.direct(&listings, &weights, &embeddings.split))
     }
 
+    /// Whether a node is one that nobody may list.
+    fn held_out<'a>(&self, split: &'a [u8]) -> impl Fn(u32) -> bool + use<'a> {
+        let inductive = self.scope == Scope::Inductive;
+        move |node| inductive && split[node as usize] == Split::Test as u8
+    }
+
     fn list(&self, embeddings: &Embeddings) -> Result<Vec<Listing>, KnnError> {
         let rows = embeddings.rows();
-        let held_out =
-            |node: &usize| self.scope == Scope::Inductive && embeddings.split[*node] == Split::Test as u8;
-        let (queries, base): (Vec<usize>, Vec<usize>) = (0..embeddings.len()).partition(held_out);
+        let held_out = self.held_out(&embeddings.split);
+        let (queries, base): (Vec<usize>, Vec<usize>) =
+            (0..embeddings.len()).partition(|&node| held_out(node as u32));
         let base_rows = rows.select(Axis(0), &base);
         let among_base = match self.include_self {
             true => nearest(base_rows.view(), base_rows.view(), self.k, self.metric)?,
@@ -157,8 +163,10 @@ impl KnnGraph {
                 listings.iter().map(heat).collect()
             }
             EdgeWeight::InverseDegree => {
+                // What held-out samples list is not counted, or the weight between two others would tell of them.
+                let held_out = self.held_out(&embeddings.split);
                 let mut joined = vec![BTreeSet::new(); embeddings.len()];
-                for listing in listings {
+                for listing in listings.iter().filter(|listing| !held_out(listing.node)) {
                     joined[listing.node as usize].insert(listing.neighbour);
                     joined[listing.neighbour as usize].insert(listing.node);
                 }
@@ -176,8 +184,7 @@ impl KnnGraph {
             Direction::FromNeighbours => heard.collect(),
             Direction::ToNeighbours => told.collect(),
             Direction::Symmetric => {
-                let silent =
-                    |node: u32| self.scope == Scope::Inductive && split[node as usize] == Split::Test as u8;
+                let silent = self.held_out(split);
                 let mut largest = BTreeMap::new();
                 for (source, target, weight) in heard.chain(told).filter(|edge| !silent(edge.0)) {
                     let kept = largest.entry((target, source)).or_insert(weight);
@@ -197,7 +204,7 @@ impl KnnGraph {
 
 impl Stage for KnnGraph {
     const KIND: &'static str = "KnnGraph";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {

@@ -114,6 +114,37 @@ fn an_inductive_graph_keeps_held_out_samples_out_of_what_others_hear() {
     assert_eq!(symmetric, [(2, 0), (0, 1), (0, 2), (4, 2), (2, 3), (2, 4)]);
 }
 
+/// Source, target and weight (its bits) of the edges between samples that are not held out.
+fn among_the_others(graph: &Graph) -> BTreeSet<(i64, i64, u32)> {
+    let ends = graph.source.iter().zip(&graph.target).zip(&graph.weight);
+    let others = ends.filter(|((source, target), _)| {
+        graph.split[**source as usize] != 1 && graph.split[**target as usize] != 1
+    });
+    others.map(|((&source, &target), weight)| (source, target, weight.to_bits())).collect()
+}
+
+#[test]
+fn nothing_of_an_inductive_graph_among_the_others_depends_on_held_out_samples() {
+    let split: Vec<u8> = (0..60).map(|i| [0, 0, 1, 2][i % 4]).collect();
+    let rows = waves(60, 5, 0.9, 0.6, 0.2);
+    let mut moved = rows.clone();
+    for (i, mut row) in moved.outer_iter_mut().enumerate().filter(|(i, _)| split[*i] == 1) {
+        row.mapv_inplace(|value| 3.0 * value - 0.1 * i as f32);
+    }
+    let [rows, moved] = [rows, moved].map(|rows| embeddings(rows, &[-1; 60], &split));
+    for metric in [Similarity::Cosine, Similarity::InnerProduct, Similarity::L2] {
+        for weight in [EdgeWeight::One, EdgeWeight::Heat { t: 2.0 }, EdgeWeight::InverseDegree] {
+            for direction in [Direction::FromNeighbours, Direction::ToNeighbours, Direction::Symmetric] {
+                let stage =
+                    KnnGraph { metric, weight, direction, scope: Scope::Inductive, ..KnnGraph::new(4) };
+                let [found, expected] =
+                    [&moved, &rows].map(|rows| among_the_others(&stage.build(rows).unwrap()));
+                assert_eq!(found, expected, "{stage:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn purity_counts_edges_between_labelled_samples() {
     let graph = Graph {

@@ -56,7 +56,7 @@ pub fn confidence_cross_entropy(
     }
     let share = burn::tensor::TensorData::new(share, [batch, clusters]);
     let share = Tensor::<2>::from_data(share, &strong.device().without_autodiff());
-    Some(Confident { loss: (log_softmax(strong, 1) * share).sum().neg(), count })
+    Some(Confident { loss: (log_softmax(strong, 1) * share).sum_dim(1).sum().neg(), count })
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ pub(super) struct SimClr {
     pub temperature: f64,
 }
 
-/// g: one hidden layer, 128 dimensions out, batch norm on the hidden layer (the authors' program).
+/// g: one hidden layer, 128 dimensions out (section 2.1 and appendix B of the paper, which say nothing of norms), with batch
+/// norm on the hidden layer. The authors' program, google-research/simclr, also norms the output, without a shift.
 pub(super) fn projector() -> Mlp {
     Mlp::new([512, 128], Norm::Hidden)
 }

@@ -92,11 +92,11 @@ impl ImageSet {
         }
     }
 
-    /// Mean and standard deviation of each channel over the train images; over all images where none is for training.
-    /// A constant channel has the standard deviation 1, so that it can be divided by.
+    /// Mean and standard deviation of each channel over the train images; over the unlabelled ones where none is for
+    /// training, and over all where there are only test images. A constant channel has the standard deviation 1, so that it can be divided by.
     pub fn channel_stats(&self) -> ChannelStats {
-        let any_train = self.split.contains(&Split::Train);
-        let used = (0..self.len()).filter(|&row| !any_train || self.split[row] == Split::Train);
+        let first = [Split::Train, Split::Unlabelled].into_iter().find(|split| self.split.contains(split));
+        let used = (0..self.len()).filter(|&row| first.is_none_or(|split| self.split[row] == split));
         // Sums of bytes are whole numbers, so they are exact and their order does not matter.
         let mut sums = vec![(0_u64, 0_u64); self.channels];
         let mut images = 0_u64;

@@ -365,6 +365,10 @@ mod tests {
         assert_eq!(stats, ChannelStats { mean: vec![0.5, 0.4, 1.0], std: vec![0.5, 1.0, 1.0] });
         let batch = eval_batch(&set, &stats, &[1]);
         assert_eq!(batch, [[1.0; 30], [0.0; 30], [0.0; 30]].concat());
+        let without_train =
+            ImageSet { split: vec![Split::Test, Split::Unlabelled, Split::Unlabelled], ..set.clone() };
+        let the_same_for_training = ImageSet { split: vec![Split::Train; 2], ..set.select(&[1, 2]) };
+        assert_eq!(without_train.channel_stats(), the_same_for_training.channel_stats());
     }
 
     #[test]

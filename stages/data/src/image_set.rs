@@ -30,6 +30,7 @@ pub struct ImageSet {
 
 /// Mean and standard deviation of each channel, of pixels scaled to \[0, 1\].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChannelStats {
     /// `[C]`.
     pub mean: Vec<f32>,

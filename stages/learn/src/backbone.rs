@@ -225,7 +225,7 @@ mod tests {
     use burn::tensor::Device as BurnDevice;
 
     use super::*;
-    use crate::weights::host;
+    use crate::weights::{Parameter, host};
 
     fn weights(backbone: Backbone, channels: usize) -> (Network, Weights) {
         let network = backbone.network("", channels);
@@ -238,7 +238,8 @@ mod tests {
     fn parameters_are_as_many_as_in_the_original_programs() {
         let check = |backbone, expected| {
             let (_, weights) = weights(backbone, 3);
-            assert_eq!(weights.count(), expected, "{backbone:?}");
+            let count = |(_, parameter): (_, &Parameter)| parameter.shape().iter().product::<usize>();
+            assert_eq!(weights.parameters().map(count).sum::<usize>(), expected, "{backbone:?}");
         };
         check(Backbone::ResNet18 { stem: Stem::Cifar }, 11_168_832);
         check(Backbone::ResNet18 { stem: Stem::Stl }, 11_168_832);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Assignment, Embeddings};
 use crate::kmeans::KMeans;
-use crate::knn::normalise_rows;
+use crate::rows;
 
 /// Clusters embeddings by k-means, with scikit-learn's seeding and stopping rule.
 ///
@@ -105,7 +105,7 @@ impl Stage for Cluster {
             return Err(StageError::input("embeddings", reason));
         }
         if self.normalise {
-            normalise_rows(&mut embeddings.values, embeddings.dim);
+            rows::normalise(&mut embeddings.values, embeddings.dim);
         }
         let method =
             KMeans { clusters, n_init: self.n_init, max_iter: self.max_iter, tolerance: self.tolerance };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::Embeddings;
 use crate::device;
 use crate::encoder::Encoder;
+use crate::rows;
 use crate::weights::{Mode, host};
 
 /// Turns every image of a data set, of all splits, into a vector.
@@ -53,7 +54,7 @@ impl Default for Embed {
 
 impl Stage for Embed {
     const KIND: &'static str = "Embed";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -91,10 +92,7 @@ impl Stage for Embed {
             Layer::Pixels => (pixels(&images), images.image_len()),
         };
         if self.normalise {
-            for row in values.chunks_exact_mut(dim) {
-                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-                row.iter_mut().for_each(|x| *x /= length);
-            }
+            rows::normalise(&mut values, dim);
         }
         let split = images.split.iter().map(|&split| split as u8).collect();
         let embeddings = Embeddings { values, dim, labels: images.labels, split };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::backbone::{Backbone, Network};
 use crate::head::{Mlp, MlpNetwork};
 use crate::layers::Linear;
+use crate::rows;
 use crate::weights::{Mode, Weights};
 
 /// What an encoder is made of. Kept as JSON in the artifact's metadata.
@@ -29,33 +30,11 @@ pub struct Architecture {
     pub clusters: Option<usize>,
 }
 
-/// How pixels are prepared: x ← (x/255 − mean) / std, per channel. Kept as JSON in the artifact's metadata.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preprocess {
-    /// `[C]`.
-    pub mean: Vec<f32>,
-    /// `[C]`.
-    pub std: Vec<f32>,
-}
-
-impl From<ChannelStats> for Preprocess {
-    fn from(stats: ChannelStats) -> Self {
-        Self { mean: stats.mean, std: stats.std }
-    }
-}
-
-impl Preprocess {
-    pub(crate) fn stats(&self) -> ChannelStats {
-        ChannelStats { mean: self.mean.clone(), std: self.std.clone() }
-    }
-}
-
 /// A network with its numbers.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     architecture: Architecture,
-    preprocess: Preprocess,
+    preprocess: ChannelStats,
     layers: Layers,
     /// Its numbers, by the names of the artifact.
     pub weights: Weights,
@@ -89,7 +68,7 @@ fn cluster_head(features: usize, clusters: usize) -> Linear {
 
 impl Encoder {
     /// One with freshly drawn numbers.
-    pub fn new(architecture: Architecture, preprocess: Preprocess, seed: u64, device: &BurnDevice) -> Self {
+    pub fn new(architecture: Architecture, preprocess: ChannelStats, seed: u64, device: &BurnDevice) -> Self {
         let layers = Layers::new(&architecture);
         let mut weights = Weights::new(device);
         layers.backbone.initialise(&mut weights, seed);
@@ -107,8 +86,8 @@ impl Encoder {
         &self.architecture
     }
 
-    /// How pixels are prepared for it.
-    pub fn preprocess(&self) -> &Preprocess {
+    /// How pixels are prepared for it: x ← (x/255 − mean) / std, per channel. Kept as JSON in the artifact's metadata.
+    pub fn preprocess(&self) -> &ChannelStats {
         &self.preprocess
     }
 
@@ -118,12 +97,12 @@ impl Encoder {
     /// When there is no such row, or the images have other channels ([`check_images`](Self::check_images)).
     pub fn prepare(&self, images: &ImageSet, rows: &[u32]) -> Tensor<4> {
         let shape = [rows.len(), images.channels, images.height, images.width];
-        self.upload(BatchView { shape, data: eval_batch(images, &self.preprocess.stats(), rows) })
+        self.upload(BatchView { shape, data: eval_batch(images, &self.preprocess, rows) })
     }
 
     /// A batch of prepared images, as a tensor.
     pub(crate) fn upload(&self, view: BatchView) -> Tensor<4> {
-        Tensor::from_data(burn::tensor::TensorData::new(view.data, view.shape), self.weights.device())
+        rows::upload(view.data, view.shape, self.weights.device())
     }
 
     /// Prepared images `[B, C, H, W]` to features `[B, features]`.
@@ -250,7 +229,7 @@ mod tests {
             predictor: None,
             clusters: None,
         };
-        let preprocess = Preprocess { mean: vec![0.25], std: vec![0.5] };
+        let preprocess = ChannelStats { mean: vec![0.25], std: vec![0.5] };
         Encoder::new(architecture, preprocess, 3, &BurnDevice::flex())
     }
 

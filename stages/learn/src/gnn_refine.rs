@@ -4,7 +4,6 @@ use ablate_data::random::{Key, permutation};
 use ablate_stage::{
     ArtifactKind, BadArtifact, FieldError, Job, Port, Request, Stage, StageError, TensorData, Tensors,
 };
-use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
 use ndarray::Axis;
 use schemars::JsonSchema;
@@ -14,10 +13,10 @@ use crate::artifacts::{Embeddings, Graph};
 use crate::checkpoint::Checkpoints;
 use crate::cross_view::{CrossView, GraphView};
 use crate::gnn::{Architecture, Gnn, JumpingKnowledge};
-use crate::knn::normalise_rows;
 use crate::optimiser::{Optimiser, OptimiserState};
 use crate::partition;
 use crate::propagate::Edge;
+use crate::rows::{self, upload};
 use crate::training::{Point, write_curve};
 use crate::weights::{Mode, Weights, host};
 use crate::{device, ema};
@@ -167,7 +166,7 @@ impl Nodes {
             return Err(StageError::input(graph, reason));
         }
         if stage.normalise {
-            normalise_rows(&mut embeddings.values, embeddings.dim);
+            rows::normalise(&mut embeddings.values, embeddings.dim);
         }
         Ok(Self { features: embeddings, edges: Edge::of_graph(&edges, stage.edge_weights) })
     }
@@ -231,7 +230,7 @@ impl State {
     fn load(&mut self, optimiser: Optimiser, tensors: &Tensors) -> Result<(), BadArtifact> {
         self.student.load("student/", tensors)?;
         self.teacher.load("teacher/", tensors)?;
-        self.optimiser = OptimiserState::load(optimiser, &self.student, "optimiser/", tensors)?;
+        self.optimiser = OptimiserState::new(optimiser).load(&self.student, "optimiser/", tensors)?;
         self.losses = tensors.f32("losses")?.to_vec();
         Ok(())
     }
@@ -335,10 +334,6 @@ impl GnnRefine {
         };
         losses.iter().enumerate().map(point).collect()
     }
-}
-
-fn upload(values: Vec<f32>, shape: [usize; 2], device: &BurnDevice) -> Tensor<2> {
-    Tensor::from_data(burn::tensor::TensorData::new(values, shape), device)
 }
 
 /// Puts tables of `rows` rows beside each other, row-major.
@@ -452,7 +447,7 @@ impl Stage for GnnRefine {
             let refined = method.encoder.forward(&state.student, view.x, &view.adjacency, Mode::Evaluate);
             let mut refined = host(refined);
             if self.concat_input {
-                normalise_rows(&mut refined, method.encoder.output());
+                rows::normalise(&mut refined, method.encoder.output());
             }
             tables.push((refined, method.encoder.output()));
         }

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::rows;
+
 /// Queries and base rows a block: 128 · 1,024 similarities are 512 KiB, which stays in a core's second-level cache.
 const QUERY_BLOCK: usize = 128;
 const BASE_BLOCK: usize = 1024;
@@ -96,15 +98,6 @@ pub fn nearest_others(
     search(base, base, k, similarity, true)
 }
 
-/// Rows divided by their Euclidean norms, `[N, D]`; a row of zeros stays (PyTorch's `normalize`, ε = 1e-12).
-pub fn normalise_rows(values: &mut [f32], dim: usize) {
-    values.par_chunks_mut(dim.max(1)).for_each(|row| {
-        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        let scale = (1.0 / norm.max(1e-12)) as f32;
-        row.iter_mut().for_each(|value| *value *= scale);
-    });
-}
-
 fn search(
     base: ArrayView2<'_, f32>,
     query: ArrayView2<'_, f32>,
@@ -119,11 +112,11 @@ fn search(
     if candidates < k {
         return Err(KnnError::TooFew { k, candidates });
     }
-    let normalised = |rows: ArrayView2<'_, f32>| {
-        let mut rows = rows.as_standard_layout().into_owned();
-        let dim = rows.ncols();
-        normalise_rows(rows.as_slice_mut().expect("standard layout"), dim);
-        rows
+    let normalised = |table: ArrayView2<'_, f32>| {
+        let mut table = table.as_standard_layout().into_owned();
+        let dim = table.ncols();
+        rows::normalise(table.as_slice_mut().expect("standard layout"), dim);
+        table
     };
     let found = match similarity {
         Similarity::InnerProduct => scan(base, query, k, None, others),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::Embeddings;
 use crate::knn::{Neighbours, Similarity, nearest};
 use crate::metrics::accuracy;
+use crate::rows;
 
 /// Classifies held-out samples by a weighted vote of their nearest training samples.
 ///
@@ -53,9 +54,7 @@ pub fn vote(neighbours: &Neighbours, labels: &[i64], temperature: f32) -> Vec<i6
             let class = usize::try_from(labels[neighbour as usize]).expect("the base is labelled");
             votes[class] += weight;
         }
-        let votes = votes.into_iter().enumerate();
-        let (class, _) = votes.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("k > 0");
-        class as i64
+        rows::largest(&votes) as i64
     };
     neighbours.rows().map(winner).collect()
 }

@@ -28,6 +28,7 @@ pub mod optimiser;
 pub mod partition;
 pub mod pretrain;
 pub mod propagate;
+pub mod rows;
 pub mod schedule;
 pub mod self_label;
 pub mod training;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Embeddings, Labelled};
 use crate::metrics::{accuracy, mean_and_std};
+use crate::rows;
 
 /// Rows a chunk of a product.
 const CHUNK: usize = 512;
@@ -152,24 +153,25 @@ impl Probes {
     }
 
     /// Each repeat's most probable class of each row, `[repeats][N]`; of equals, the lowest.
-    fn predict(&self, rows: ArrayView2<'_, f32>) -> Vec<Vec<Prediction>> {
+    fn predict(&self, samples: ArrayView2<'_, f32>) -> Vec<Vec<Prediction>> {
         let repeats = self.weights.ncols() / self.classes;
-        let chunks: Vec<ArrayView2<'_, f32>> = rows.axis_chunks_iter(Axis(0), CHUNK).collect();
-        let chunks: Vec<Array2<f32>> = chunks.into_par_iter().map(|rows| self.logits(rows)).collect();
-        let mut predictions = vec![Vec::with_capacity(rows.nrows()); repeats];
-        for mut logits in chunks {
+        let chunks: Vec<ArrayView2<'_, f32>> = samples.axis_chunks_iter(Axis(0), CHUNK).collect();
+        let of_chunk = |samples: ArrayView2<'_, f32>| {
+            let mut logits = self.logits(samples);
+            let mut predictions = vec![Vec::with_capacity(samples.nrows()); repeats];
             for mut row in logits.outer_iter_mut() {
                 let row = row.as_slice_mut().expect("row-major");
                 for (probe, predictions) in row.chunks_exact_mut(self.classes).zip(&mut predictions) {
                     softmax(probe);
-                    let classes = probe.iter().copied().enumerate();
-                    let best = classes.reduce(|best, next| if next.1 > best.1 { next } else { best });
-                    let (class, probability) = best.expect("at least one class");
-                    predictions.push(Prediction { class: class as i64, probability });
+                    let class = rows::largest(probe);
+                    predictions.push(Prediction { class: class as i64, probability: probe[class] });
                 }
             }
-        }
-        predictions
+            predictions
+        };
+        // Logits are reduced where they are made: those of all samples would take classes times as much memory.
+        let chunks: Vec<Vec<Vec<Prediction>>> = chunks.into_par_iter().map(of_chunk).collect();
+        (0..repeats).map(|repeat| chunks.iter().flat_map(|of| &of[repeat]).copied().collect()).collect()
     }
 }
 

@@ -202,7 +202,7 @@ impl Stage for Pretrain {
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let device = device::open(job.device())?;
         let images = Arc::new(ImageSet::from_job(job, "images")?);
-        let preprocess = images.channel_stats().into();
+        let preprocess = images.channel_stats();
         let (projector, predictor) = self.method.heads();
         let architecture = Architecture {
             backbone: self.backbone,

@@ -275,7 +275,7 @@ impl Objective for SelfLabelling {
         };
         let weak = logits(weak, Mode::Observe);
         let strong = logits(strong, Mode::Train);
-        Some(confidence_cross_entropy(weak, strong, self.threshold, self.balance)?.loss)
+        confidence_cross_entropy(weak, strong, self.threshold, self.balance)
     }
 
     fn after_step(&mut self, encoder: &mut Encoder) {

@@ -113,7 +113,7 @@ impl State<'_> {
 
     fn load(&mut self, optimiser: Optimiser, tensors: &Tensors) -> Result<(), BadArtifact> {
         self.encoder.weights.load("weights/", tensors)?;
-        self.optimiser = OptimiserState::load(optimiser, &self.encoder.weights, "optimiser/", tensors)?;
+        self.optimiser = OptimiserState::new(optimiser).load(&self.encoder.weights, "optimiser/", tensors)?;
         for (at, term) in self.terms.iter_mut().enumerate() {
             term.objective.load(&format!("objective {at}/"), tensors)?;
         }
@@ -195,7 +195,7 @@ impl Training {
             drop_last: true,
             shuffle: true,
             views: self.views.clone(),
-            stats: encoder.preprocess().stats(),
+            stats: encoder.preprocess().clone(),
             seed,
         };
         Loader::new(loading).map_err(|error| StageError::input("images", error))

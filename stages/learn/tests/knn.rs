@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ablate_learn::artifacts::{Embeddings, Graph};
-use ablate_learn::knn::{Similarity, nearest, normalise_rows};
+use ablate_learn::knn::{Similarity, nearest};
 use ablate_learn::knn_eval::vote;
 use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph, Scope};
+use ablate_learn::rows;
 use ndarray::Array2;
 
 /// sin(a·i + b·j + c), the inputs of the golden values.
@@ -13,10 +14,10 @@ fn waves(rows: usize, dim: usize, a: f64, b: f64, c: f64) -> Array2<f32> {
     Array2::from_shape_fn((rows, dim), |(i, j)| (a * i as f64 + b * j as f64 + c).sin() as f32)
 }
 
-fn normalised(mut rows: Array2<f32>) -> Array2<f32> {
-    let dim = rows.ncols();
-    normalise_rows(rows.as_slice_mut().unwrap(), dim);
-    rows
+fn normalised(mut table: Array2<f32>) -> Array2<f32> {
+    let dim = table.ncols();
+    rows::normalise(table.as_slice_mut().unwrap(), dim);
+    table
 }
 
 fn embeddings(rows: Array2<f32>, labels: &[i64], split: &[u8]) -> Embeddings {

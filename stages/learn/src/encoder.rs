@@ -1,8 +1,10 @@
 //! Encoders: a backbone, its heads, and how images are prepared for it; and the artifact they are kept in.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ablate_data::{BatchView, ChannelStats, ImageSet, eval_batch};
+use ablate_data::random::derived;
+use ablate_data::{BatchView, ChannelStats, ImageSet, Loader, Loading, Position, Views};
 use ablate_stage::{BadArtifact, Job, StageError, Tensors};
 use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
@@ -28,6 +30,19 @@ pub struct Architecture {
     pub predictor: Option<Mlp>,
     /// Outputs of the cluster head, a linear layer on the features.
     pub clusters: Option<usize>,
+}
+
+/// Some images of a data set, and how they are shown to an encoder.
+#[derive(Clone, Debug)]
+pub struct Showing<'a> {
+    /// The data set.
+    pub images: &'a Arc<ImageSet>,
+    /// The rows shown, in order.
+    pub rows: Vec<u32>,
+    /// How an image is seen.
+    pub view: &'a Views,
+    /// Images at once.
+    pub batch: usize,
 }
 
 /// A network with its numbers.
@@ -91,13 +106,33 @@ impl Encoder {
         &self.preprocess
     }
 
-    /// Images of a data set as the backbone takes them, `[B, C, H, W]`.
+    /// Shows images to the backbone as it stands, and calls `take` with the features `[b, features]` of each batch, in order.
     ///
-    /// # Panics
-    /// When there is no such row, or the images have other channels ([`check_images`](Self::check_images)).
-    pub fn prepare(&self, images: &ImageSet, rows: &[u32]) -> Tensor<4> {
-        let shape = [rows.len(), images.channels, images.height, images.width];
-        self.upload(BatchView { shape, data: eval_batch(images, &self.preprocess, rows) })
+    /// # Errors
+    /// About input `images`, where there are none, or the view does not fit them; what `take` returns.
+    pub fn show(
+        &mut self,
+        showing: &Showing<'_>,
+        job: &mut Job<'_>,
+        mut take: impl FnMut(&mut Self, &mut Job<'_>, Tensor<2>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let loading = Loading {
+            set: Arc::clone(showing.images),
+            rows: showing.rows.clone(),
+            batch: showing.batch,
+            drop_last: false,
+            shuffle: false,
+            views: showing.view.augmentations(1),
+            stats: self.preprocess.clone(),
+            seed: derived(job.seed(), "images shown"),
+        };
+        let loader = Loader::new(loading).map_err(|error| StageError::input("images", error))?;
+        for batch in loader.batches(Position::default(), 1, job.threads()) {
+            let x = batch.views.into_iter().next().expect("one view is asked for");
+            let features = self.features(self.upload(x), Mode::Evaluate);
+            take(self, job, features)?;
+        }
+        Ok(())
     }
 
     /// A batch of prepared images, as a tensor.
@@ -272,22 +307,5 @@ mod tests {
         assert!(names.iter().all(|name| name.starts_with("backbone.") || name.starts_with("cluster_head.")));
         let h = clustering.features(Tensor::ones([2, 1, 28, 28], &BurnDevice::flex()), Mode::Evaluate);
         assert_eq!(clustering.cluster(h, Mode::Evaluate).dims(), [2, 5]);
-    }
-
-    #[test]
-    fn pixels_are_prepared_by_channel() {
-        let images = ImageSet {
-            name: String::new(),
-            classes: vec!["a".to_owned()],
-            height: 1,
-            width: 2,
-            channels: 1,
-            pixels: vec![0, 255, 51, 102],
-            labels: vec![0, 0],
-            split: vec![ablate_stage::Split::Train; 2],
-        };
-        let x = encoder().prepare(&images, &[1]);
-        assert_eq!(x.dims(), [1, 1, 1, 2]);
-        assert!(host(x).iter().zip([-0.1, 0.3]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
     }
 }

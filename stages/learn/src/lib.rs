@@ -7,6 +7,7 @@ pub mod backbone;
 pub mod checkpoint;
 pub mod cluster;
 pub mod cluster_eval;
+pub mod course;
 pub mod cross_view;
 pub mod device;
 pub mod ema;

@@ -234,7 +234,9 @@ impl LinearEval {
             }
             adam.step(&mut probes.weights, &gradient, self.lr);
             if !probes.weights.iter().all(|weight| weight.is_finite()) {
-                return Err(StageError::Diverged { loss: f64::NAN, epoch: 0, step });
+                let step = step + 1;
+                let found = format!("the probe's weights are no longer finite after step {step}; lower `lr`");
+                return Err(StageError::Failed(found));
             }
             job.progress(step as u64 + 1, self.steps as u64, "step", "");
         }

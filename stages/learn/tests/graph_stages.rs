@@ -3,13 +3,16 @@
 
 mod bench;
 
+use ablate_data::{Column, Columns};
+use ablate_learn::artifacts::Embeddings;
 use ablate_learn::cluster::Cluster;
 use ablate_learn::cluster_eval::ClusterEval;
-use ablate_learn::gnn_refine::{GnnRefine, SecondView};
+use ablate_learn::gnn::Architecture;
+use ablate_learn::gnn_refine::{GnnRefine, SecondView, TrainOn};
 use ablate_learn::knn_eval::KnnEval;
-use ablate_learn::knn_graph::{EdgeWeight, KnnGraph};
+use ablate_learn::knn_graph::{EdgeWeight, KnnGraph, Scope};
 use ablate_learn::linear_eval::LinearEval;
-use ablate_stage::{Metrics, Stage, StageError};
+use ablate_stage::{Metrics, Split, Stage, StageError};
 use bench::{Bench, write_embeddings};
 
 fn refine() -> GnnRefine {
@@ -57,6 +60,54 @@ fn a_stopped_refinement_goes_on_to_the_same_bits() {
     assert!(matches!(error, StageError::Stopped), "{error}");
     stopped.run(&refine(), &inputs, 1).unwrap();
     assert_eq!(stopped.digests(&refine()), unbroken.digests(&refine()));
+}
+
+/// Writes the embeddings anew, changed by `change` where they are held out.
+fn change_held_out(bench: &Bench, change: impl Fn(&mut Embeddings, usize)) {
+    let mut embeddings = Embeddings::read(&bench.path("embeddings")).unwrap();
+    for row in (0..embeddings.len()).filter(|row| row % 7 != 6 && row % 5 == 4) {
+        assert_eq!(embeddings.split[row], Split::Test as u8);
+        change(&mut embeddings, row);
+    }
+    embeddings.write(&bench.path("embeddings")).unwrap();
+}
+
+#[test]
+fn an_inductive_refinement_of_the_others_does_not_depend_on_held_out_samples() {
+    let graph = KnnGraph { scope: Scope::Inductive, weight: EdgeWeight::InverseDegree, ..KnnGraph::new(5) };
+    for arch in [Architecture::default(), Architecture::Sage { layers: 2 }] {
+        let others = |train_on, disturbed: bool| {
+            let bench = laid_out(200);
+            if disturbed {
+                change_held_out(&bench, |embeddings, row| {
+                    let dim = embeddings.dim;
+                    embeddings.values[row * dim..][..dim].iter_mut().for_each(|value| *value = 0.3 - *value);
+                    embeddings.labels[row] = 0;
+                });
+            }
+            bench.run(&graph, &[("embeddings", "embeddings")], 2).unwrap();
+            let stage = GnnRefine { arch, train_on, edge_weights: true, ..refine() };
+            bench.run(&stage, &[("embeddings", "embeddings"), ("graph", "KnnGraph.graph")], 2).unwrap();
+            let refined = Embeddings::read(&bench.output::<GnnRefine>("embeddings")).unwrap();
+            let seen = (0..refined.len()).filter(|&row| refined.split[row] != Split::Test as u8);
+            seen.flat_map(|row| refined.row(row).to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(others(TrainOn::Seen, true), others(TrainOn::Seen, false));
+        assert_ne!(others(TrainOn::All, true), others(TrainOn::All, false), "transductive");
+    }
+}
+
+#[test]
+fn a_probe_predicts_without_looking_at_test_labels() {
+    let bench = laid_out(200);
+    let predictions = || {
+        bench.run(&probe(), &[("embeddings", "embeddings")], 2).unwrap();
+        let table = Columns::read(&bench.output::<LinearEval>("predictions")).unwrap();
+        ["index", "prediction", "confidence"].map(|column| table.get(column).cloned().unwrap())
+    };
+    let expected: [Column; 3] = predictions();
+    change_held_out(&bench, |embeddings, row| embeddings.labels[row] = (embeddings.labels[row] + 1) % 4);
+    assert_eq!(predictions(), expected);
 }
 
 #[test]

@@ -47,6 +47,17 @@ impl Lab {
         threads: usize,
         stop_at: Option<usize>,
     ) -> (Result<(), StageError>, Told) {
+        self.run_seeded(stage, out, threads, stop_at, 7)
+    }
+
+    fn run_seeded(
+        &self,
+        stage: &impl Stage,
+        out: &str,
+        threads: usize,
+        stop_at: Option<usize>,
+        seed: u64,
+    ) -> (Result<(), StageError>, Told) {
         assert_eq!(stage.validate(), []);
         for folder in [out, &format!("{out}/scratch")] {
             std::fs::create_dir_all(self.path(folder)).unwrap();
@@ -75,7 +86,7 @@ impl Lab {
                 Report::Resumed(from) => told.resumed.push(from),
                 Report::Line(_) => {}
             };
-            stage.run(&mut Job::new(files, 7, Device::Cpu, threads, stop.clone(), &mut report))
+            stage.run(&mut Job::new(files, seed, Device::Cpu, threads, stop.clone(), &mut report))
         });
         if result.is_ok() {
             for port in stage.outputs() {
@@ -134,13 +145,49 @@ fn stopped_anywhere_and_resumed_it_gives_the_bits_of_an_unbroken_run() {
 }
 
 #[test]
-fn another_seed_or_field_gives_other_bits() {
+fn another_seed_or_field_gives_another_encoder() {
     let lab = Lab::new(64, 10);
-    let pretrain: Pretrain = stage(SIMCLR);
-    lab.run(&pretrain, "a", 2, None).0.unwrap();
-    let warmer: Pretrain = stage(&SIMCLR.replace("0.5", "0.6"));
-    lab.run(&warmer, "b", 2, None).0.unwrap();
-    assert_ne!(lab.digests(&pretrain, "a"), lab.digests(&warmer, "b"));
+    let encoder = |text: &str, seed: u64| {
+        let pretrain: Pretrain = stage(text);
+        let out = format!("seed {seed} {}", text.len());
+        lab.run_seeded(&pretrain, &out, 2, None, seed).0.unwrap();
+        lab.digests(&pretrain, &out)[0]
+    };
+    let first = encoder(SIMCLR, 7);
+    assert_ne!(encoder(SIMCLR, 8), first);
+    assert_ne!(encoder(&SIMCLR.replace("0.5", "0.65"), 7), first);
+}
+
+/// The same images with the pixels of the test split inverted and every label moved on by one.
+fn disguised(images: &ImageSet) -> ImageSet {
+    let size = images.image_len();
+    let mut other = images.clone();
+    for (pixels, split) in other.pixels.chunks_exact_mut(size).zip(&images.split) {
+        if *split == Split::Test {
+            pixels.iter_mut().for_each(|value| *value = 255 - *value);
+        }
+    }
+    other.labels.iter_mut().for_each(|label| *label = (*label + 1) % 10);
+    other
+}
+
+#[test]
+fn training_sees_neither_test_images_nor_labels() {
+    let (lab, images) = self_labelling_lab();
+    let stages: (Pretrain, SelfLabel) = (stage(NNCLR), stage(SELF_LABEL));
+    let encoders = |out: &str| {
+        lab.run(&stages.0, &format!("pretrained on {out}"), 2, None).0.unwrap();
+        lab.run(&stages.1, &format!("labelled from {out}"), 2, None).0.unwrap();
+        let pretrained = lab.digests(&stages.0, &format!("pretrained on {out}"))[0];
+        (pretrained, lab.digests(&stages.1, &format!("labelled from {out}"))[0])
+    };
+    let expected = encoders("all");
+    disguised(&images).write(&lab.path("images")).unwrap();
+    assert_eq!(encoders("disguised"), expected);
+    // The disguise is not lost on what may look.
+    let found = Assignment::read(&lab.path("labelled from disguised/assignment")).unwrap();
+    let before = Assignment::read(&lab.path("labelled from all/assignment")).unwrap();
+    assert_ne!(found.probabilities, before.probabilities);
 }
 
 #[test]
@@ -166,6 +213,7 @@ fn a_loss_that_is_not_finite_stops_the_stage() {
     let (result, _) = lab.run(&wild, "wild", 2, None);
     let message = result.unwrap_err().to_string();
     assert!(message.starts_with("the loss became ") && message.contains("in epoch 0, step"), "{message}");
+    assert!(lab.path("wild/scratch/curve.parquet").is_file());
 }
 
 #[test]
@@ -236,6 +284,18 @@ fn self_labelling_begins_with_the_given_clusters_and_assigns_every_image() {
     std::fs::remove_file(lab.path("assignment")).unwrap();
     lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "again", 2, None).0.unwrap();
     assert_eq!(Assignment::read(&lab.path("again/assignment")).unwrap().cluster, found.cluster);
+    // A wired assignment counts for more than that head.
+    let swapped = Assignment {
+        cluster: images.labels.iter().map(|&label| 9 - label).collect(),
+        num_clusters: 10,
+        probabilities: None,
+        labels: None,
+        split: found.split,
+    };
+    swapped.write(&lab.path("assignment")).unwrap();
+    lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "swapped", 2, None).0.unwrap();
+    let turned = Assignment::read(&lab.path("swapped/assignment")).unwrap();
+    assert!(agreement(&turned, &ImageSet { labels: swapped.cluster, ..images }, Split::Train) > 0.6);
 }
 
 #[test]
@@ -250,6 +310,12 @@ fn self_labelling_without_confidence_changes_no_parameter() {
     for name in ["backbone.conv1.weight", "cluster_head.weight", "cluster_head.bias"] {
         assert_eq!(encoders[0].get(name).unwrap(), encoders[1].get(name).unwrap(), "{name}");
     }
+    let name = "backbone.bn1.running_mean";
+    assert_ne!(
+        encoders[0].get(name).unwrap(),
+        encoders[1].get(name).unwrap(),
+        "statistics move all the same"
+    );
 }
 
 #[test]

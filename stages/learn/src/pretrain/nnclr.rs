@@ -11,6 +11,9 @@ use crate::rows::{self, upload};
 use crate::training::{Objective, Pass};
 use crate::weights::{Mode, host};
 
+/// Most rows of Q; the paper's largest has 98,304.
+pub(super) const MAX_QUEUE: usize = 1 << 20;
+
 /// Q of the paper, in lightly's benchmark.
 pub(super) fn queue() -> usize {
     4096

@@ -1,7 +1,6 @@
 //! SimCLR: Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations",
 //! ICML 2020.
 
-use ablate_stage::{BadArtifact, Tensors};
 use burn::prelude::*;
 
 use crate::head::{Mlp, Norm};
@@ -29,13 +28,5 @@ impl Objective for SimClr {
         let batch = z.dims()[0] / 2;
         let (z, z_prime) = (z.clone().narrow(0, 0, batch), z.narrow(0, batch, batch));
         Some(nt_xent(z, z_prime, self.temperature))
-    }
-
-    fn store(&self, _prefix: &str, tensors: Tensors) -> Tensors {
-        tensors
-    }
-
-    fn load(&mut self, _prefix: &str, _tensors: &Tensors) -> Result<(), BadArtifact> {
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ablate_data::random::derived;
 use ablate_data::{BatchView, ChannelStats, ImageSet, Loader, Loading, Position, Views};
-use ablate_stage::{BadArtifact, Job, StageError, Tensors};
+use ablate_stage::{ArtifactKind, BadArtifact, FieldError, Job, MAX_CLUSTERS, StageError, Tensors};
 use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -30,6 +30,30 @@ pub struct Architecture {
     pub predictor: Option<Mlp>,
     /// Outputs of the cluster head, a linear layer on the features.
     pub clusters: Option<usize>,
+}
+
+impl Architecture {
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    /// With the first number that is out of range.
+    fn check(&self) -> Result<(), BadArtifact> {
+        let mut errors = self.backbone.validate("backbone");
+        errors.extend(self.projector.iter().flat_map(|head| head.validate("projector")));
+        errors.extend(self.predictor.iter().flat_map(|head| head.validate("predictor")));
+        if !(self.channels == 1 || self.channels == 3) {
+            errors.push(FieldError::new("channels", format!("must be 1 or 3, is {}", self.channels)));
+        }
+        if let Some(clusters) = self.clusters.filter(|clusters| !(1..=MAX_CLUSTERS).contains(clusters)) {
+            errors.push(FieldError::new("clusters", format!("must be 1 to {MAX_CLUSTERS}, is {clusters}")));
+        }
+        match errors.first() {
+            Some(FieldError { path, message }) => {
+                Err(BadArtifact::new(format!("metadata `architecture`: {path} {message}")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Some images of a data set, and how they are shown to an encoder.
@@ -209,9 +233,18 @@ impl Encoder {
     /// # Errors
     /// Where it is not one, or its tensors do not fit its architecture.
     pub fn read(path: &Path, device: &BurnDevice) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
-        let architecture = metadata(&tensors, "architecture")?;
-        let preprocess = metadata(&tensors, "preprocess")?;
+        let tensors = ArtifactKind::Encoder.read_tensors(path)?;
+        let architecture: Architecture = metadata(&tensors, "architecture")?;
+        // Before anything is allocated by its numbers.
+        architecture.check()?;
+        let preprocess: ChannelStats = metadata(&tensors, "preprocess")?;
+        if preprocess.mean.len() != architecture.channels {
+            let found = format!("{} channels", preprocess.mean.len());
+            let expected = architecture.channels;
+            return Err(BadArtifact::new(format!(
+                "metadata `preprocess` is for {found}, expected {expected}"
+            )));
+        }
         let mut encoder = Self::new(architecture, preprocess, 0, device);
         encoder.weights.load("", &tensors)?;
         Ok(encoder)
@@ -250,8 +283,6 @@ fn metadata<T: DeserializeOwned>(tensors: &Tensors, key: &str) -> Result<T, BadA
 
 #[cfg(test)]
 mod tests {
-    use ablate_stage::ArtifactKind;
-
     use super::*;
     use crate::head::Norm;
     use crate::weights::host;
@@ -291,6 +322,33 @@ mod tests {
             tensors.metadata("architecture").unwrap(),
             r#"{"backbone":{"SmallCnn":{"width":4}},"channels":1,"projector":{"widths":[8,6],"norm":"Hidden"},"predictor":null,"clusters":null}"#
         );
+    }
+
+    #[test]
+    fn metadata_that_make_no_network_are_refused_before_it_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("encoder");
+        encoder().write(&path).unwrap();
+        let whole = Tensors::read(&path).unwrap();
+        let check = |key: &str, from: &str, to: &str, reason: &str| {
+            let text = whole.metadata(key).unwrap();
+            assert!(text.contains(from), "{text}");
+            whole.clone().with_metadata(key, text.replace(from, to)).write(&path).unwrap();
+            assert_eq!(Encoder::read(&path, &BurnDevice::flex()).unwrap_err().to_string(), reason);
+        };
+        let at = "metadata `architecture`: ";
+        let width = format!("{at}backbone.width must be 1 to 1024, is 1000000");
+        check("architecture", r#""width":4"#, r#""width":1000000"#, &width);
+        let widths = format!("{at}projector.widths must be 1 to 8 numbers of 1 to 16384, is ");
+        check("architecture", "[8,6]", "[]", &(widths.clone() + "[]"));
+        check("architecture", "[8,6]", "[8,0]", &(widths + "[8, 0]"));
+        let clusters = format!("{at}clusters must be 1 to 65536, is 0");
+        check("architecture", r#""clusters":null"#, r#""clusters":0"#, &clusters);
+        let channels = format!("{at}channels must be 1 or 3, is 2");
+        check("architecture", r#""channels":1"#, r#""channels":2"#, &channels);
+        let preprocess = "metadata `preprocess` is for 1 channels, expected 3";
+        check("architecture", r#""channels":1"#, r#""channels":3"#, preprocess);
+        check("preprocess", "0.5", "0.0", "metadata `preprocess` divides by 0 or is not finite");
     }
 
     #[test]

@@ -18,20 +18,16 @@ use crate::weights::{Mode, host};
 /// Reads `images`, and the `encoder` unless the layer is `Pixels`; writes `embeddings`. Batch norms use their running
 /// statistics.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Embed {
     /// Where in the network the vector is taken.
-    #[serde(default)]
     pub layer: Layer,
     /// How an image is shown to the encoder; the default is as it is. GCC's view of CIFAR images is
     /// `Weak(resize: Some(40), crop: Some(32))`. Not used for `Pixels`.
-    #[serde(default = "view")]
     pub view: Views,
     /// Whether vectors are scaled to length one.
-    #[serde(default)]
     pub normalise: bool,
     /// Images computed at once. The result does not depend on it but for rounding.
-    #[serde(default = "batch")]
     pub batch: usize,
 }
 
@@ -48,17 +44,9 @@ pub enum Layer {
     Pixels,
 }
 
-fn view() -> Views {
-    Views::PLAIN
-}
-
-fn batch() -> usize {
-    256
-}
-
 impl Default for Embed {
     fn default() -> Self {
-        Self { layer: Layer::default(), view: view(), normalise: false, batch: batch() }
+        Self { layer: Layer::default(), view: Views::PLAIN, normalise: false, batch: 256 }
     }
 }
 

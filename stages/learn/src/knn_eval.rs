@@ -15,27 +15,17 @@ use crate::rows;
 /// DINO has `k` 10 to 200 and temperature 0.07, GCC's 100 and 0.1). Nothing is trained, so the result depends on the
 /// embeddings alone. Input `embeddings`; output `metrics`: `accuracy` over the test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct KnnEval {
     /// Neighbours that vote.
-    #[serde(default = "default_k")]
     pub k: usize,
     /// The lower, the more the nearest decide.
-    #[serde(default = "default_temperature")]
     pub temperature: f32,
-}
-
-fn default_k() -> usize {
-    20
-}
-
-fn default_temperature() -> f32 {
-    0.07
 }
 
 impl Default for KnnEval {
     fn default() -> Self {
-        Self { k: default_k(), temperature: default_temperature() }
+        Self { k: 20, temperature: 0.07 }
     }
 }
 

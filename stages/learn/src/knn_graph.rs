@@ -16,31 +16,34 @@ use crate::knn::{KnnError, Similarity, nearest, nearest_others};
 /// exist, `purity`: the share of edges between two labelled samples that join the same class, loops left out. Labels
 /// are read for that figure alone; no edge depends on one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct KnnGraph {
     /// Neighbours a sample lists.
-    #[serde(default = "default_k")]
     pub k: usize,
     /// How near two samples are.
-    #[serde(default)]
     pub metric: Similarity,
     /// Whether a sample may list itself. It then takes one of the `k` places, usually the first: GCC's five neighbours
     /// and the sample are `k: 6, include_self: true`.
-    #[serde(default)]
     pub include_self: bool,
     /// The weight of an edge.
-    #[serde(default)]
     pub weight: EdgeWeight,
     /// Which way edges point, and so who hears whom.
-    #[serde(default)]
     pub direction: Direction,
     /// Whether held-out samples may be listed.
-    #[serde(default)]
     pub scope: Scope,
 }
 
-fn default_k() -> usize {
-    10
+impl Default for KnnGraph {
+    fn default() -> Self {
+        Self {
+            k: 10,
+            metric: Similarity::default(),
+            include_self: false,
+            weight: EdgeWeight::default(),
+            direction: Direction::default(),
+            scope: Scope::default(),
+        }
+    }
 }
 
 /// The weight of the edge between a sample and a neighbour it lists.
@@ -97,14 +100,7 @@ struct Listing {
 impl KnnGraph {
     /// With every other field at its default.
     pub fn new(k: usize) -> Self {
-        Self {
-            k,
-            metric: Similarity::default(),
-            include_self: false,
-            weight: EdgeWeight::default(),
-            direction: Direction::default(),
-            scope: Scope::default(),
-        }
+        Self { k, ..Self::default() }
     }
 
     /// The graph over embeddings. Edges are in order of the listing node, then nearest first; those of a `Symmetric`

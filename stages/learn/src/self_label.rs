@@ -34,69 +34,44 @@ use crate::weights::{Mode, Weights, host};
 /// `curve`, where a step without any confident image has the loss 0 and moves no parameter; the running statistics of batch
 /// norms move at each step, as in SCAN's program.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct SelfLabel {
     /// The probability above which a prediction counts as confident. The default is SCAN's; GCC uses 0.98.
-    #[serde(default = "threshold")]
     pub threshold: f64,
     /// Whether clusters weigh the same, however many confident images each has.
-    #[serde(default = "balance")]
     pub balance: bool,
     /// Passes over the images. The default is SCAN's and GCC's for CIFAR.
-    #[serde(default = "epochs")]
     pub epochs: usize,
     /// Images a step. The default is SCAN's and GCC's for CIFAR.
-    #[serde(default = "batch")]
     pub batch: usize,
     /// How parameters follow their gradients. The default is SCAN's; GCC has a rate of 5e-5.
-    #[serde(default = "optimiser")]
     pub optimiser: Optimiser,
     /// How the learning rate moves.
-    #[serde(default = "schedule")]
     pub schedule: Schedule,
     /// The view predictions are made on, while training and in the end.
-    #[serde(default = "weak")]
     pub weak: Views,
     /// The view they are learned on.
-    #[serde(default = "strong")]
     pub strong: Views,
     /// α: after each step, parameters are replaced by their moving average, shadow ← α shadow + (1 − α) parameter. SCAN's
     /// program, whose default is 0.999, also sets the running statistics back to their initial values each time; here they go
     /// on, since statistics of other parameters normalise nothing.
-    #[serde(default)]
     pub ema: Option<f64>,
 }
 
-fn threshold() -> f64 {
-    0.99
-}
-
-fn balance() -> bool {
-    true
-}
-
-fn epochs() -> usize {
-    200
-}
-
-fn batch() -> usize {
-    1000
-}
-
-fn optimiser() -> Optimiser {
-    Optimiser::Adam { lr: 1e-4, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 1e-4 }
-}
-
-fn weak() -> Views {
-    Views::Weak { resize: None, crop: None }
-}
-
-fn strong() -> Views {
-    Views::Strong { size: None, ops: 4, cutout: 16 }
-}
-
-fn schedule() -> Schedule {
-    Schedule::Constant
+impl Default for SelfLabel {
+    fn default() -> Self {
+        Self {
+            threshold: 0.99,
+            balance: true,
+            epochs: 200,
+            batch: 1000,
+            optimiser: Optimiser::Adam { lr: 1e-4, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 1e-4 },
+            schedule: Schedule::Constant,
+            weak: Views::PLAIN,
+            strong: Views::Strong { size: None, ops: 4, cutout: 16 },
+            ema: None,
+        }
+    }
 }
 
 impl Stage for SelfLabel {

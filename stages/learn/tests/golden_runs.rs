@@ -45,11 +45,11 @@ fn the_same_fields_give_the_same_bytes() {
         line(&bench, &ClusterEval::default(), &[("assignment", "Cluster.assignment")]),
     ];
     let recorded = [
-        "KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96",
-        "GnnRefine 1 curve b09ee4e4f2ad embeddings 25dd7a9503ed",
+        "KnnGraph 2 graph a4c47921a2c9 metrics c5f032ee2f96",
+        "GnnRefine 2 curve 544dc4b99496 embeddings 9dad6b37e59f",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
-        "Cluster 1 assignment 8b563c688ba7",
+        "Cluster 2 assignment 8b563c688ba7",
         "ClusterEval 1 metrics 9e890d27570f",
     ];
     assert_eq!(

@@ -362,17 +362,33 @@ fn the_same_fields_give_the_same_bytes() {
         found.push(format!("{name} {}", digests.join(" ")));
     };
     let (simclr, nnclr): (Pretrain, Pretrain) = (stage(SIMCLR), stage(NNCLR));
-    record("SimCLR 1", lab.run(&simclr, "simclr", 2, None).0, lab.digests(&simclr, "simclr"));
-    record("NNCLR 1", lab.run(&nnclr, "nnclr", 2, None).0, lab.digests(&nnclr, "nnclr"));
+    record(
+        &format!("SimCLR {}", Pretrain::REVISION),
+        lab.run(&simclr, "simclr", 2, None).0,
+        lab.digests(&simclr, "simclr"),
+    );
+    record(
+        &format!("NNCLR {}", Pretrain::REVISION),
+        lab.run(&nnclr, "nnclr", 2, None).0,
+        lab.digests(&nnclr, "nnclr"),
+    );
     let embed: Embed = stage("()");
-    record("Embed 1", lab.run(&embed, "embed", 2, None).0, lab.digests(&embed, "embed"));
+    record(
+        &format!("Embed {}", Embed::REVISION),
+        lab.run(&embed, "embed", 2, None).0,
+        lab.digests(&embed, "embed"),
+    );
     let self_label: SelfLabel = stage(SELF_LABEL);
-    record("SelfLabel 1", lab.run(&self_label, "labels", 2, None).0, lab.digests(&self_label, "labels"));
+    record(
+        &format!("SelfLabel {}", SelfLabel::REVISION),
+        lab.run(&self_label, "labels", 2, None).0,
+        lab.digests(&self_label, "labels"),
+    );
     let recorded = [
-        "SimCLR 1 fb079ef8c004 a0562b2c5964",
-        "NNCLR 1 dfe64e170469 ff4451f3824e",
-        "Embed 1 c014afb3a4d8",
-        "SelfLabel 1 eb2145c1374b 840cb087e2eb 80e4b83400fe",
+        "SimCLR 2 dc3851824c9f bc544f26f110",
+        "NNCLR 2 269db42d6067 62ba5fce0a42",
+        "Embed 2 f6d599bbb1ea",
+        "SelfLabel 2 b3f6fe703fc0 0102492db699 509f76995979",
     ];
     assert_eq!(
         found, recorded,

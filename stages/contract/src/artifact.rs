@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -22,7 +23,7 @@ pub enum ArtifactKind {
     /// safetensors: weights under PyTorch names (`backbone.`, `projector.`, `predictor.`, `cluster_head.` prefixes);
     /// metadata `architecture` and `preprocess` (JSON).
     Encoder,
-    /// safetensors: `embeddings` f32 \[N, D\], `labels` i64 \[N\], `split` u8 \[N\].
+    /// safetensors: `embeddings` f32 \[N, D\], `split` u8 \[N\], and where they exist `labels` i64 \[N\].
     Embeddings,
     /// safetensors: `edge_index` i64 \[2, E\] (row 0 source, row 1 target, as in PyTorch Geometric), `edge_weight` f32 \[E\],
     /// `split` u8 \[N\]; metadata `num_nodes`.
@@ -68,6 +69,12 @@ impl Port {
         Self { name: name.to_owned(), kind, optional: true }
     }
 }
+
+/// Most clusters of an assignment: tables of clusters are allocated by this number before anything else is known.
+pub const MAX_CLUSTERS: usize = 1 << 16;
+
+/// Labels are below this, for the same reason.
+pub const MAX_CLASSES: i64 = 1 << 20;
 
 /// Which part of a data set a sample belongs to, as stored in `split` tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -120,7 +127,7 @@ impl ArtifactKind {
     }
 
     /// Checks that a file is a whole artifact of this kind: present, non-empty, well-formed, with the tensors the kind
-    /// promises, of their types and matching lengths, and without NaN or infinity.
+    /// promises, of their types and matching lengths, ids in range, and without NaN or infinity.
     ///
     /// # Errors
     /// The first thing found wrong.
@@ -134,7 +141,7 @@ impl ArtifactKind {
         }
         match self {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => {
-                self.check_tensors(&Tensors::read(path)?)
+                self.read_tensors(path).map(drop)
             }
             Self::Predictions | Self::Curve => check_parquet_magic(path),
             Self::Metrics => Metrics::read(path).map(drop),
@@ -142,66 +149,165 @@ impl ArtifactKind {
         }
     }
 
-    fn check_tensors(self, tensors: &Tensors) -> Result<(), BadArtifact> {
+    /// Reads an artifact of a kind that is stored as tensors, checked as [`check`](Self::check) does.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    ///
+    /// # Panics
+    /// When the kind is stored otherwise.
+    pub fn read_tensors(self, path: &Path) -> Result<Tensors, BadArtifact> {
+        let tensors = Tensors::read(path)?;
         tensors.check_finite()?;
-        let rows = |name: &str, dims: usize| -> Result<usize, BadArtifact> {
-            let shape = tensors.get(name)?.shape();
-            if shape.len() == dims {
-                Ok(shape[0])
-            } else {
-                Err(BadArtifact::new(format!(
-                    "tensor `{name}` has {} dimensions, expected {dims}",
-                    shape.len()
-                )))
-            }
-        };
-        let same = |name: &str, expected: usize| match rows(name, 1)? {
-            found if found == expected => Ok(()),
-            found => Err(BadArtifact::new(format!("tensor `{name}` has {found} rows, expected {expected}"))),
-        };
         match self {
-            Self::Images => {
-                let n = rows("images", 4)?;
-                tensors.u8("images")?;
-                tensors.i64("labels")?;
-                tensors.u8("split")?;
-                same("labels", n)?;
-                same("split", n)
-            }
-            Self::Embeddings => {
-                let n = rows("embeddings", 2)?;
-                tensors.f32("embeddings")?;
-                tensors.u8("split")?;
-                same("split", n)
-            }
-            Self::Graph => {
-                let edges = tensors.i64("edge_index")?;
-                let weights = tensors.f32("edge_weight")?;
-                let n = rows("split", 1)?;
-                if rows("edge_index", 2)? != 2 || edges.len() != 2 * weights.len() {
-                    return Err(BadArtifact::new("`edge_index` is not [2, E] for the E of `edge_weight`"));
-                }
-                match edges.iter().find(|&&node| node < 0 || node as usize >= n) {
-                    Some(node) => {
-                        Err(BadArtifact::new(format!("edge to node {node} in a graph of {n} nodes")))
-                    }
-                    None => Ok(()),
-                }
-            }
-            Self::Assignment => {
-                let n = rows("cluster", 1)?;
-                tensors.i64("cluster")?;
-                tensors.u8("split")?;
-                same("split", n)
-            }
-            Self::Encoder => match tensors.metadata("architecture") {
-                Some(_) => Ok(()),
-                None => Err(BadArtifact::new("it has no metadata `architecture`")),
-            },
+            Self::Images => check_images(&tensors)?,
+            Self::Encoder => check_encoder(&tensors)?,
+            Self::Embeddings => check_embeddings(&tensors)?,
+            Self::Graph => check_graph(&tensors)?,
+            Self::Assignment => check_assignment(&tensors)?,
             Self::Predictions | Self::Curve | Self::Metrics | Self::File => {
-                unreachable!("only kinds stored as tensors get here")
+                unreachable!("callers ask for kinds stored as tensors")
             }
         }
+        Ok(tensors)
+    }
+}
+
+fn check_images(tensors: &Tensors) -> Result<(), BadArtifact> {
+    let [n, ..] = shape::<4>(tensors, "images")?;
+    tensors.u8("images")?;
+    check_split(tensors, n)?;
+    metadata(tensors, "name")?;
+    let classes: Vec<String> = serde_json::from_str(metadata(tensors, "classes")?).map_err(|error| {
+        BadArtifact::new(format!("metadata `classes` is not a JSON list of names: {error}"))
+    })?;
+    check_ids(tensors, "labels", n, -1..classes.len() as i64)
+}
+
+/// How an encoder's images are prepared, as its metadata says.
+#[derive(Deserialize)]
+struct Preprocess {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+fn check_encoder(tensors: &Tensors) -> Result<(), BadArtifact> {
+    metadata(tensors, "architecture")?;
+    let Preprocess { mean, std } = serde_json::from_str(metadata(tensors, "preprocess")?)
+        .map_err(|error| BadArtifact::new(format!("metadata `preprocess`: {error}")))?;
+    if mean.is_empty() || mean.len() != std.len() {
+        let found = format!("{} means and {} standard deviations", mean.len(), std.len());
+        return Err(BadArtifact::new(format!(
+            "metadata `preprocess` has {found}, expected one of each a channel"
+        )));
+    }
+    match mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std > 0.0 && std.is_finite()) {
+        true => Ok(()),
+        false => Err(BadArtifact::new("metadata `preprocess` divides by 0 or is not finite")),
+    }
+}
+
+fn check_embeddings(tensors: &Tensors) -> Result<(), BadArtifact> {
+    let [n, dim] = shape::<2>(tensors, "embeddings")?;
+    tensors.f32("embeddings")?;
+    if dim == 0 {
+        return Err(BadArtifact::new(
+            "tensor `embeddings` has no dimensions, expected [N, D] with D above 0",
+        ));
+    }
+    check_split(tensors, n)?;
+    check_labels_if_any(tensors, n)
+}
+
+fn check_graph(tensors: &Tensors) -> Result<(), BadArtifact> {
+    let [n] = shape::<1>(tensors, "split")?;
+    check_split(tensors, n)?;
+    let [ends, edges] = shape::<2>(tensors, "edge_index")?;
+    let [weights] = shape::<1>(tensors, "edge_weight")?;
+    tensors.f32("edge_weight")?;
+    if ends != 2 || edges != weights {
+        return Err(BadArtifact::new("`edge_index` is not [2, E] for the E of `edge_weight`"));
+    }
+    if let Some(node) = tensors.i64("edge_index")?.iter().find(|&&node| node < 0 || node as usize >= n) {
+        return Err(BadArtifact::new(format!("edge to node {node} in a graph of {n} nodes")));
+    }
+    match number(tensors, "num_nodes")? {
+        nodes if nodes == n => Ok(()),
+        nodes => Err(BadArtifact::new(format!("metadata `num_nodes` is {nodes} for {n} rows of `split`"))),
+    }
+}
+
+fn check_assignment(tensors: &Tensors) -> Result<(), BadArtifact> {
+    let [n] = shape::<1>(tensors, "cluster")?;
+    check_split(tensors, n)?;
+    let clusters = number(tensors, "num_clusters")?;
+    if !(1..=MAX_CLUSTERS).contains(&clusters) {
+        return Err(BadArtifact::new(format!(
+            "metadata `num_clusters` is {clusters}, expected 1 to {MAX_CLUSTERS}"
+        )));
+    }
+    check_ids(tensors, "cluster", n, 0..clusters as i64)?;
+    if tensors.contains("probabilities") {
+        let found = shape::<2>(tensors, "probabilities")?;
+        tensors.f32("probabilities")?;
+        if found != [n, clusters] {
+            return Err(BadArtifact::new(format!(
+                "tensor `probabilities` is {found:?}, expected [{n}, {clusters}]"
+            )));
+        }
+    }
+    check_labels_if_any(tensors, n)
+}
+
+/// The shape of a tensor of `D` dimensions.
+fn shape<const D: usize>(tensors: &Tensors, name: &str) -> Result<[usize; D], BadArtifact> {
+    let shape = tensors.get(name)?.shape();
+    shape.try_into().map_err(|_| {
+        BadArtifact::new(format!("tensor `{name}` has {} dimensions, expected {D}", shape.len()))
+    })
+}
+
+fn metadata<'a>(tensors: &'a Tensors, key: &str) -> Result<&'a str, BadArtifact> {
+    tensors.metadata(key).ok_or_else(|| BadArtifact::new(format!("it has no metadata `{key}`")))
+}
+
+fn number(tensors: &Tensors, key: &str) -> Result<usize, BadArtifact> {
+    let text = metadata(tensors, key)?;
+    text.parse().map_err(|_| BadArtifact::new(format!("metadata `{key}` is `{text}`, expected a number")))
+}
+
+fn check_rows(tensors: &Tensors, name: &str, n: usize) -> Result<(), BadArtifact> {
+    match shape::<1>(tensors, name)? {
+        [found] if found == n => Ok(()),
+        [found] => Err(BadArtifact::new(format!("tensor `{name}` has {found} rows, expected {n}"))),
+    }
+}
+
+fn check_split(tensors: &Tensors, n: usize) -> Result<(), BadArtifact> {
+    check_rows(tensors, "split", n)?;
+    match tensors.u8("split")?.iter().find(|&&code| Split::try_from(code).is_err()) {
+        Some(code) => Err(BadArtifact::new(format!("there is no split {code}"))),
+        None => Ok(()),
+    }
+}
+
+/// That a tensor holds `n` numbers in `range`.
+fn check_ids(tensors: &Tensors, name: &str, n: usize, range: Range<i64>) -> Result<(), BadArtifact> {
+    check_rows(tensors, name, n)?;
+    match tensors.i64(name)?.iter().find(|id| !range.contains(id)) {
+        Some(id) => Err(BadArtifact::new(format!(
+            "tensor `{name}` holds {id}, expected {} to {}",
+            range.start,
+            range.end - 1
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_labels_if_any(tensors: &Tensors, n: usize) -> Result<(), BadArtifact> {
+    match tensors.contains("labels") {
+        true => check_ids(tensors, "labels", n, -1..MAX_CLASSES),
+        false => Ok(()),
     }
 }
 
@@ -211,5 +317,178 @@ fn check_parquet_magic(path: &Path) -> Result<(), BadArtifact> {
         Ok(())
     } else {
         Err(BadArtifact::new("it is not a whole Parquet file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorData;
+
+    fn f32s(n: usize) -> TensorData {
+        TensorData::F32(vec![0.5; n])
+    }
+
+    fn i64s(values: &[i64]) -> TensorData {
+        TensorData::I64(values.to_vec())
+    }
+
+    fn u8s(values: &[u8]) -> TensorData {
+        TensorData::U8(values.to_vec())
+    }
+
+    /// The changes, each of which makes a whole artifact one that is refused, with the reason.
+    fn check(kind: ArtifactKind, whole: &Tensors, changes: Vec<(Tensors, &str)>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("artifact");
+        whole.write(&path).unwrap();
+        kind.check(&path).unwrap();
+        for (changed, reason) in changes {
+            changed.write(&path).unwrap();
+            assert_eq!(kind.check(&path).unwrap_err().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn images_have_a_split_and_a_class_each() {
+        let whole = Tensors::new()
+            .with("images", &[2, 1, 1, 1], u8s(&[3, 4]))
+            .with("labels", &[2], i64s(&[1, -1]))
+            .with("split", &[2], u8s(&[0, 1]))
+            .with_metadata("name", "two")
+            .with_metadata("classes", r#"["a", "b"]"#);
+        let with = |name: &str, shape: &[usize], data| whole.clone().with(name, shape, data);
+        check(
+            ArtifactKind::Images,
+            &whole,
+            vec![
+                (with("images", &[2, 1, 1], u8s(&[3, 4])), "tensor `images` has 3 dimensions, expected 4"),
+                (with("images", &[2, 1, 1, 1], f32s(2)), "tensor `images` is F32, expected u8"),
+                (with("labels", &[1], i64s(&[0])), "tensor `labels` has 1 rows, expected 2"),
+                (with("labels", &[2], i64s(&[0, 2])), "tensor `labels` holds 2, expected -1 to 1"),
+                (with("labels", &[2], i64s(&[0, -2])), "tensor `labels` holds -2, expected -1 to 1"),
+                (with("split", &[2], u8s(&[0, 3])), "there is no split 3"),
+                (with("split", &[2, 1], u8s(&[0, 1])), "tensor `split` has 2 dimensions, expected 1"),
+                (
+                    whole.clone().with_metadata("classes", "a"),
+                    "metadata `classes` is not a JSON list of names: expected value at line 1 column 1",
+                ),
+                (Tensors::new().with("images", &[0, 1, 1, 1], u8s(&[])), "it has no tensor `split`"),
+            ],
+        );
+    }
+
+    #[test]
+    fn encoders_say_how_images_are_prepared() {
+        let whole = Tensors::new()
+            .with("backbone.w", &[1], f32s(1))
+            .with_metadata("architecture", "{}")
+            .with_metadata("preprocess", r#"{"mean": [0.5], "std": [0.25]}"#);
+        let prepared = |text: &str| whole.clone().with_metadata("preprocess", text);
+        let odd = "metadata `preprocess` divides by 0 or is not finite";
+        check(
+            ArtifactKind::Encoder,
+            &whole,
+            vec![
+                (Tensors::new(), "it has no metadata `architecture`"),
+                (Tensors::new().with_metadata("architecture", "{}"), "it has no metadata `preprocess`"),
+                (prepared(r#"{"mean": [0.5], "std": [0]}"#), odd),
+                (prepared(r#"{"mean": [0.5], "std": [-1]}"#), odd),
+                (
+                    prepared(r#"{"mean": [0.5], "std": []}"#),
+                    "metadata `preprocess` has 1 means and 0 standard deviations, expected one of each a channel",
+                ),
+                (
+                    whole.clone().with("backbone.w", &[1], TensorData::F32(vec![f32::NAN])),
+                    "tensor `backbone.w` is NaN at element 0",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn embeddings_may_go_without_labels_and_not_without_dimensions() {
+        let unlabelled =
+            Tensors::new().with("embeddings", &[2, 3], f32s(6)).with("split", &[2], u8s(&[0, 2]));
+        check(ArtifactKind::Embeddings, &unlabelled, vec![]);
+        let whole = unlabelled.with("labels", &[2], i64s(&[7, -1]));
+        let with = |name: &str, shape: &[usize], data| whole.clone().with(name, shape, data);
+        check(
+            ArtifactKind::Embeddings,
+            &whole,
+            vec![
+                (
+                    with("embeddings", &[2, 0], f32s(0)),
+                    "tensor `embeddings` has no dimensions, expected [N, D] with D above 0",
+                ),
+                (with("labels", &[2], f32s(2)), "tensor `labels` is F32, expected i64"),
+                (with("labels", &[3], i64s(&[0; 3])), "tensor `labels` has 3 rows, expected 2"),
+                (with("labels", &[2], i64s(&[0, -5])), "tensor `labels` holds -5, expected -1 to 1048575"),
+                (with("split", &[2], u8s(&[0, 9])), "there is no split 9"),
+                (with("embeddings", &[2, 3], u8s(&[0; 6])), "tensor `embeddings` is U8, expected f32"),
+            ],
+        );
+    }
+
+    #[test]
+    fn graphs_join_nodes_there_are() {
+        let whole = Tensors::new()
+            .with("edge_index", &[2, 2], i64s(&[0, 1, 1, 0]))
+            .with("edge_weight", &[2], f32s(2))
+            .with("split", &[2], u8s(&[0, 1]))
+            .with_metadata("num_nodes", "2");
+        let with = |name: &str, shape: &[usize], data| whole.clone().with(name, shape, data);
+        let shapes = "`edge_index` is not [2, E] for the E of `edge_weight`";
+        check(
+            ArtifactKind::Graph,
+            &whole,
+            vec![
+                (with("edge_index", &[2, 2], i64s(&[0, 1, 2, 0])), "edge to node 2 in a graph of 2 nodes"),
+                (with("edge_index", &[4, 1], i64s(&[0, 1, 1, 0])), shapes),
+                (with("edge_weight", &[1], f32s(1)), shapes),
+                (with("split", &[2], u8s(&[0, 3])), "there is no split 3"),
+                (
+                    whole.clone().with_metadata("num_nodes", "3"),
+                    "metadata `num_nodes` is 3 for 2 rows of `split`",
+                ),
+                (
+                    whole.clone().with_metadata("num_nodes", "two"),
+                    "metadata `num_nodes` is `two`, expected a number",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn assignments_stay_within_their_clusters() {
+        let whole = Tensors::new()
+            .with("cluster", &[2], i64s(&[0, 1]))
+            .with("split", &[2], u8s(&[0, 1]))
+            .with("probabilities", &[2, 2], f32s(4))
+            .with("labels", &[2], i64s(&[4, -1]))
+            .with_metadata("num_clusters", "2");
+        let with = |name: &str, shape: &[usize], data| whole.clone().with(name, shape, data);
+        check(
+            ArtifactKind::Assignment,
+            &whole,
+            vec![
+                (with("cluster", &[2], i64s(&[0, 2])), "tensor `cluster` holds 2, expected 0 to 1"),
+                (with("cluster", &[2], i64s(&[0, -1])), "tensor `cluster` holds -1, expected 0 to 1"),
+                (
+                    with("probabilities", &[2, 3], f32s(6)),
+                    "tensor `probabilities` is [2, 3], expected [2, 2]",
+                ),
+                (with("labels", &[1], i64s(&[0])), "tensor `labels` has 1 rows, expected 2"),
+                (with("split", &[1], u8s(&[0])), "tensor `split` has 1 rows, expected 2"),
+                (
+                    whole.clone().with_metadata("num_clusters", "18446744073709551615"),
+                    "metadata `num_clusters` is 18446744073709551615, expected 1 to 65536",
+                ),
+                (
+                    whole.clone().with_metadata("num_clusters", "0"),
+                    "metadata `num_clusters` is 0, expected 1 to 65536",
+                ),
+            ],
+        );
     }
 }

@@ -28,7 +28,8 @@ pub enum StageError {
     },
     /// The loss is no longer a finite number.
     #[error(
-        "the loss became {loss} in epoch {epoch}, step {step}; lower the learning rate, or raise the warm-up"
+        "the loss became {loss} in epoch {epoch}, step {step}; lower the learning rate, or raise the warm-up. The curve up to \
+         there is {}", curve.display()
     )]
     Diverged {
         /// The loss.
@@ -37,14 +38,8 @@ pub enum StageError {
         epoch: usize,
         /// Step within the epoch, from 0.
         step: usize,
-    },
-    /// The device has no memory left.
-    #[error("out of memory on {device}: {hint}")]
-    OutOfMemory {
-        /// The device.
-        device: String,
-        /// What to lower, as "batch is 256".
-        hint: String,
+        /// The losses before it, as an artifact of kind `Curve`.
+        curve: PathBuf,
     },
     /// The job was asked to stop and has checkpointed what it could.
     #[error("stopped on request")]

@@ -16,7 +16,7 @@ mod stage;
 mod tensors;
 
 pub use ablate_cache as cache;
-pub use artifact::{ArtifactKind, BadArtifact, Port, Split};
+pub use artifact::{ArtifactKind, BadArtifact, MAX_CLASSES, MAX_CLUSTERS, Port, Split};
 pub use device::{Device, ParseDeviceError};
 pub use error::StageError;
 pub use job::{Job, JobFiles, Report, StopFlag};

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::Serialize;
 
 use crate::{BadArtifact, StageError};
 
@@ -190,26 +191,24 @@ impl Tensors {
         Ok(Self { tensors: tensors.collect::<Result<_, BadArtifact>>()?, metadata })
     }
 
-    /// Writes a safetensors file. The header is in order of name, so equal content gives equal bytes (the
-    /// `safetensors` crate keeps metadata in a hash map, whose order varies from run to run).
+    /// Writes a safetensors file. The header is in order of name and its fields in order of theirs, so equal content gives
+    /// equal bytes (the `safetensors` crate keeps metadata in a hash map, whose order varies from run to run).
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), StageError> {
-        let mut header = serde_json::Map::new();
+        let mut header = BTreeMap::new();
         if !self.metadata.is_empty() {
-            header.insert("__metadata__".to_owned(), serde_json::json!(self.metadata));
+            header.insert("__metadata__", Entry::Metadata(&self.metadata));
         }
         let mut offset = 0;
         for (name, tensor) in self.iter() {
             let end = offset + tensor.data.len() * tensor.data.element_size();
-            let entry = serde_json::json!({
-                "dtype": tensor.data.dtype(), "shape": tensor.shape, "data_offsets": [offset, end],
-            });
-            header.insert(name.to_owned(), entry);
+            let (data_offsets, dtype) = ([offset, end], tensor.data.dtype());
+            header.insert(name, Entry::Tensor { data_offsets, dtype, shape: &tensor.shape });
             offset = end;
         }
-        let mut header = serde_json::Value::Object(header).to_string();
+        let mut header = serde_json::to_string(&header).expect("plain data");
         header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
         let write = || -> io::Result<()> {
             let mut file = BufWriter::new(File::create(path)?);
@@ -220,6 +219,14 @@ impl Tensors {
         };
         write().map_err(StageError::io(path))
     }
+}
+
+/// What a header says of a tensor, or the metadata in their place. Fields stand in order of name.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Metadata(&'a BTreeMap<String, String>),
+    Tensor { data_offsets: [usize; 2], dtype: Dtype, shape: &'a [usize] },
 }
 
 fn wrong_type(name: &str, found: &TensorData, expected: &str) -> BadArtifact {
@@ -259,12 +266,15 @@ mod tests {
             .with_metadata("name", "x")
             .with_metadata("classes", "[\"cat\"]")
             .with_metadata("architecture", "Y()");
+        let header = r#"{"__metadata__":{"architecture":"Y()","classes":"[\"cat\"]","name":"x"},"a":{"data_offsets":[0,3],"dtype":"U8","shape":[3]},"b":{"data_offsets":[3,19],"dtype":"F32","shape":[2,2]},"c":{"data_offsets":[19,19],"dtype":"I64","shape":[0]}}"#;
         let paths = [dir.path().join("1"), dir.path().join("2")];
         for path in &paths {
             tensors.write(path).unwrap();
             assert_eq!(Tensors::read(path).unwrap(), tensors);
         }
-        assert_eq!(fs::read(&paths[0]).unwrap(), fs::read(&paths[1]).unwrap());
+        let bytes = fs::read(&paths[0]).unwrap();
+        assert_eq!(bytes, fs::read(&paths[1]).unwrap());
+        assert_eq!(String::from_utf8_lossy(&bytes[8..8 + header.len()]), header);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ablate_stage::{BadArtifact, Job, Split, StageError, TensorData, Tensors};
+use ablate_stage::{ArtifactKind, BadArtifact, Job, Split, StageError, TensorData, Tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::Image;
@@ -30,6 +30,7 @@ pub struct ImageSet {
 
 /// Mean and standard deviation of each channel, of pixels scaled to \[0, 1\].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChannelStats {
     /// `[C]`.
     pub mean: Vec<f32>,
@@ -92,11 +93,11 @@ impl ImageSet {
         }
     }
 
-    /// Mean and standard deviation of each channel over the train images; over all images where none is for training.
-    /// A constant channel has the standard deviation 1, so that it can be divided by.
+    /// Mean and standard deviation of each channel over the train images; over the unlabelled ones where none is for
+    /// training, and over all where there are only test images. A constant channel has the standard deviation 1, so that it can be divided by.
     pub fn channel_stats(&self) -> ChannelStats {
-        let any_train = self.split.contains(&Split::Train);
-        let used = (0..self.len()).filter(|&row| !any_train || self.split[row] == Split::Train);
+        let first = [Split::Train, Split::Unlabelled].into_iter().find(|split| self.split.contains(split));
+        let used = (0..self.len()).filter(|&row| first.is_none_or(|split| self.split[row] == split));
         // Sums of bytes are whole numbers, so they are exact and their order does not matter.
         let mut sums = vec![(0_u64, 0_u64); self.channels];
         let mut images = 0_u64;
@@ -125,43 +126,27 @@ impl ImageSet {
     /// # Errors
     /// Where the file is not one, has images without pixels or of other than 1 or 3 channels, or labels without a class.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
-        let &[n, height, width, channels] = tensors.get("images")?.shape() else {
-            return Err(BadArtifact::new("tensor `images` is not [N, H, W, C]"));
+        let tensors = ArtifactKind::Images.read_tensors(path)?;
+        let &[_, height, width, channels] = tensors.get("images")?.shape() else {
+            unreachable!("images are checked to be [N, H, W, C]");
         };
         if height == 0 || width == 0 || !(channels == 1 || channels == 3) {
             let found = format!("images are {height}×{width} with {channels} channels");
             return Err(BadArtifact::new(found + ", expected pixels, with 1 or 3 channels"));
         }
-        let metadata = |key: &str| {
-            tensors.metadata(key).ok_or_else(|| BadArtifact::new(format!("it has no metadata `{key}`")))
-        };
-        let classes: Vec<String> = serde_json::from_str(metadata("classes")?).map_err(|error| {
-            BadArtifact::new(format!("metadata `classes` is not a JSON list of names: {error}"))
-        })?;
-        let split = tensors.u8("split")?.iter().map(|&code| {
-            Split::try_from(code).map_err(|code| BadArtifact::new(format!("there is no split {code}")))
-        });
-        let set = Self {
-            name: metadata("name")?.to_owned(),
+        let metadata = |key: &str| tensors.metadata(key).expect("it is checked to be there");
+        let split = tensors.u8("split")?.iter();
+        let split = split.map(|&code| Split::try_from(code).expect("codes are checked"));
+        Ok(Self {
+            name: metadata("name").to_owned(),
+            classes: serde_json::from_str(metadata("classes")).expect("it is checked to be a list of names"),
             height,
             width,
             channels,
             pixels: tensors.u8("images")?.to_vec(),
             labels: tensors.i64("labels")?.to_vec(),
-            split: split.collect::<Result<_, _>>()?,
-            classes,
-        };
-        if set.labels.len() != n || set.split.len() != n {
-            let found = format!("{n} images, {} labels, {} splits", set.labels.len(), set.split.len());
-            return Err(BadArtifact::new(format!("it has {found}, expected as many of each")));
-        }
-        match set.labels.iter().find(|&&label| label < -1 || label >= set.classes.len() as i64) {
-            Some(label) => {
-                Err(BadArtifact::new(format!("label {label} is none of the {} classes", set.classes.len())))
-            }
-            None => Ok(set),
-        }
+            split: split.collect(),
+        })
     }
 
     /// Reads the images wired to a port of a job.

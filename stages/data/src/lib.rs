@@ -18,7 +18,7 @@ pub use crate::image::Image;
 pub use augment::{Augmentation, Op, View, Views};
 pub use image_set::{ChannelStats, ImageSet};
 pub use images::{Images, Source, first_of_each_class};
-pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position, eval_batch};
+pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position};
 pub use table::{Column, Columns};
 
 /// Adds every data stage to a registry.

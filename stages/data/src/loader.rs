@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::augment::{Augmentation, normalise};
+use crate::augment::Augmentation;
 use crate::random::{Key, permutation};
 use crate::{ChannelStats, ImageSet};
 
 /// Batches each thread makes ahead.
 const AHEAD: usize = 2;
+
+/// Most memory for batches that nobody has taken yet; there are fewer threads where batches are larger. The ImageNet crops of
+/// a batch of 256, in two views, are 300 MB.
+const MAX_AHEAD_BYTES: usize = 2 << 30;
 
 /// What batches are made of.
 #[derive(Clone, Debug)]
@@ -169,9 +172,9 @@ impl Loader {
 
     /// The batches from a position on up to the end of the epoch before `epochs`, in order. They are made ahead on
     /// `threads` threads (at least one), which are not those of any pool: a job that computes on all of its pool's
-    /// threads while it takes batches cannot hold them up.
+    /// threads while it takes batches cannot hold them up. Large batches are made on fewer, to bound the memory they take.
     pub fn batches(&self, from: Position, epochs: u32, threads: usize) -> Batches {
-        let threads = threads.max(1);
+        let threads = threads.min(self.most_threads(MAX_AHEAD_BYTES)).max(1);
         let steps = self.steps();
         let positions = u64::from(epochs) * steps as u64;
         let first = u64::from(from.epoch) * steps as u64 + from.step as u64;
@@ -184,6 +187,14 @@ impl Loader {
             })
             .unzip();
         Batches { remaining: positions.saturating_sub(first), next: 0, receivers, workers }
+    }
+
+    /// How many threads there may be for their batches, made and being made, to take at most `bytes`.
+    fn most_threads(&self, bytes: usize) -> usize {
+        let Loading { set, rows, batch, .. } = &*self.loading;
+        let pixels: usize = self.sizes.iter().map(|(height, width)| height * width).sum();
+        let of_a_batch = rows.len().min(*batch) * set.channels * pixels * size_of::<f32>();
+        bytes / ((AHEAD + 1) * of_a_batch).max(1)
     }
 
     /// Makes and sends batches, counted through all epochs, until nobody takes them any more.
@@ -242,21 +253,10 @@ impl Drop for Batches {
     }
 }
 
-/// The images in some rows as they are, normalised: `[B, C, H, W]` of the data set's size.
-///
-/// # Panics
-/// When there is no such row, or the statistics have other channels than the images.
-pub fn eval_batch(set: &ImageSet, stats: &ChannelStats, rows: &[u32]) -> Vec<f32> {
-    let mut data = vec![0.0; rows.len() * set.image_len()];
-    data.par_chunks_exact_mut(set.image_len())
-        .zip(rows)
-        .for_each(|(out, &row)| normalise(set.pixels_of(row as usize), set.channels, stats, out));
-    data
-}
-
 #[cfg(test)]
 mod tests {
     use ablate_stage::Split;
+    use rayon::prelude::*;
 
     use super::*;
     use crate::Views;
@@ -332,6 +332,13 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_as_many_as_memory_allows() {
+        // A batch is 4 images of 90 numbers of 4 bytes in 2 views, and each thread holds three.
+        let loader = loader(64);
+        assert_eq!([0, 8639, 8640, 30_000].map(|bytes| loader.most_threads(bytes)), [0, 0, 1, 3]);
+    }
+
+    #[test]
     fn dropping_batches_early_ends_their_threads() {
         let loader = loader(64);
         for taken in 0..4 {
@@ -347,11 +354,9 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let taken = pool.install(|| {
             let batches = loader(16).batches(Position::default(), 2, 1);
-            batches
-                .map(|batch| eval_batch(&set(16), &set(16).channel_stats(), &batch.rows).len())
-                .sum::<usize>()
+            batches.map(|batch| batch.rows.par_iter().count()).sum::<usize>()
         });
-        assert_eq!(taken, 2 * 16 * 90);
+        assert_eq!(taken, 2 * 16);
     }
 
     #[test]
@@ -363,8 +368,22 @@ mod tests {
         };
         let stats = set.channel_stats();
         assert_eq!(stats, ChannelStats { mean: vec![0.5, 0.4, 1.0], std: vec![0.5, 1.0, 1.0] });
-        let batch = eval_batch(&set, &stats, &[1]);
-        assert_eq!(batch, [[1.0; 30], [0.0; 30], [0.0; 30]].concat());
+        let plain = Loading {
+            set: Arc::new(set.clone()),
+            rows: vec![1],
+            batch: 1,
+            drop_last: false,
+            shuffle: false,
+            views: Views::PLAIN.augmentations(1),
+            stats,
+            seed: 0,
+        };
+        let batch = Loader::new(plain).unwrap().batches(Position::default(), 1, 1).next().unwrap();
+        assert_eq!(batch.views[0].data, [[1.0; 30], [0.0; 30], [0.0; 30]].concat());
+        let without_train =
+            ImageSet { split: vec![Split::Test, Split::Unlabelled, Split::Unlabelled], ..set.clone() };
+        let the_same_for_training = ImageSet { split: vec![Split::Train; 2], ..set.select(&[1, 2]) };
+        assert_eq!(without_train.channel_stats(), the_same_for_training.channel_stats());
     }
 
     #[test]

@@ -139,6 +139,13 @@ impl Draws {
     }
 }
 
+/// A seed of its own for a use that has a name, so that two uses of one seed do not draw the same numbers for the same epoch,
+/// sample and view.
+pub fn derived(seed: u64, name: &str) -> u64 {
+    let mut draws = Draws::named(seed, name);
+    u64::from(draws.bits()) << 32 | u64::from(draws.bits())
+}
+
 /// The numbers `0..n` in the random order of an epoch.
 pub fn permutation(seed: u64, epoch: u32, n: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
@@ -183,6 +190,9 @@ mod tests {
         }
         assert_eq!(Draws::named(7, "conv1.weight").bits(), Draws::named(7, "conv1.weight").bits());
         assert_ne!(Draws::named(7, "conv1.weight").bits(), Draws::named(7, "conv2.weight").bits());
+        assert_eq!(derived(7, "Pretrain"), derived(7, "Pretrain"));
+        assert_ne!(derived(7, "Pretrain"), derived(7, "SelfLabel"));
+        assert_ne!(derived(7, "Pretrain"), derived(8, "Pretrain"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ablate_stage::{BadArtifact, Job, Split, StageError, TensorData, Tensors};
+use ablate_stage::{ArtifactKind, BadArtifact, Job, Split, StageError, TensorData, Tensors};
 use ndarray::{Array2, ArrayView2, Axis};
 
 /// Embeddings of a data set, rows in data-set order.
@@ -64,17 +64,12 @@ impl Embeddings {
     /// # Errors
     /// Where it is not one.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
-        let dim = tensors.get("embeddings")?.shape().get(1).copied();
-        let dim = dim.ok_or_else(|| BadArtifact::new("`embeddings` is not [N, D]"))?;
+        let tensors = ArtifactKind::Embeddings.read_tensors(path)?;
         let split = tensors.u8("split")?.to_vec();
         let labels =
             if tensors.contains("labels") { tensors.i64("labels")?.to_vec() } else { vec![-1; split.len()] };
-        let values = tensors.f32("embeddings")?.to_vec();
-        if values.len() != split.len() * dim || labels.len() != split.len() {
-            return Err(BadArtifact::new("`embeddings`, `labels` and `split` differ in length"));
-        }
-        Ok(Self { values, dim, labels, split })
+        let dim = tensors.get("embeddings")?.shape()[1];
+        Ok(Self { values: tensors.f32("embeddings")?.to_vec(), dim, labels, split })
     }
 
     /// Reads the embeddings wired to a job's port.
@@ -161,21 +156,15 @@ impl Graph {
     /// # Errors
     /// Where it is not one.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
+        let tensors = ArtifactKind::Graph.read_tensors(path)?;
         let edges = tensors.i64("edge_index")?;
         let (source, target) = edges.split_at(edges.len() / 2);
-        let weight = tensors.f32("edge_weight")?.to_vec();
-        let split = tensors.u8("split")?.to_vec();
-        let n = split.len() as i64;
-        if source.len() != target.len()
-            || weight.len() != source.len()
-            || edges.iter().any(|&node| node < 0 || node >= n)
-        {
-            return Err(BadArtifact::new(
-                "`edge_index` and `edge_weight` are not a graph over the rows of `split`",
-            ));
-        }
-        Ok(Self { source: source.to_vec(), target: target.to_vec(), weight, split })
+        Ok(Self {
+            source: source.to_vec(),
+            target: target.to_vec(),
+            weight: tensors.f32("edge_weight")?.to_vec(),
+            split: tensors.u8("split")?.to_vec(),
+        })
     }
 
     /// Reads the graph wired to a job's port.
@@ -224,9 +213,7 @@ impl Assignment {
     /// # Errors
     /// Where it is not one.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
-        let cluster = tensors.i64("cluster")?.to_vec();
-        let split = tensors.u8("split")?.to_vec();
+        let tensors = ArtifactKind::Assignment.read_tensors(path)?;
         let labels = match tensors.contains("labels") {
             true => Some(tensors.i64("labels")?.to_vec()),
             false => None,
@@ -236,18 +223,13 @@ impl Assignment {
             false => None,
         };
         let num_clusters = tensors.metadata("num_clusters").and_then(|text| text.parse().ok());
-        let num_clusters: usize =
-            num_clusters.ok_or_else(|| BadArtifact::new("it has no number as metadata `num_clusters`"))?;
-        if cluster.len() != split.len()
-            || labels.as_ref().is_some_and(|labels| labels.len() != split.len())
-            || probabilities.as_ref().is_some_and(|p| p.len() != split.len() * num_clusters)
-            || cluster.iter().any(|&id| id < 0 || id as usize >= num_clusters)
-        {
-            return Err(BadArtifact::new(
-                "`cluster`, `labels` and `probabilities` do not fit `split` and `num_clusters`",
-            ));
-        }
-        Ok(Self { cluster, num_clusters, probabilities, labels, split })
+        Ok(Self {
+            cluster: tensors.i64("cluster")?.to_vec(),
+            num_clusters: num_clusters.expect("it is checked to be a number"),
+            probabilities,
+            labels,
+            split: tensors.u8("split")?.to_vec(),
+        })
     }
 
     /// Reads the assignment wired to a job's port.

@@ -8,7 +8,8 @@ use burn::tensor::ops::MaxPoolOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, BatchNorm, Conv2d, ConvNorm};
+use crate::conv_norm::{Activation, ConvNorm};
+use crate::layers::{BatchNorm, Conv2d};
 use crate::weights::{Mode, Weights};
 
 /// A network from images to features.
@@ -48,6 +49,9 @@ pub enum Stem {
     ImageNet,
 }
 
+/// Most channels of a first convolution; the last then has 75 million weights.
+const MAX_WIDTH: usize = 1024;
+
 fn width() -> usize {
     32
 }
@@ -70,8 +74,9 @@ impl Backbone {
     /// What is wrong with its values; `path` is its place in the stage.
     pub fn validate(&self, path: &str) -> Vec<FieldError> {
         match *self {
-            Self::SmallCnn { width: 0 } => {
-                vec![FieldError::new(&format!("{path}.width"), "must be at least 1, is 0")]
+            Self::SmallCnn { width } if !(1..=MAX_WIDTH).contains(&width) => {
+                let message = format!("must be 1 to {MAX_WIDTH}, is {width}");
+                vec![FieldError::new(&format!("{path}.width"), message)]
             }
             Self::SmallCnn { .. } | Self::ResNet18 { .. } | Self::ResNet34 { .. } => Vec::new(),
         }
@@ -225,7 +230,7 @@ mod tests {
     use burn::tensor::Device as BurnDevice;
 
     use super::*;
-    use crate::weights::host;
+    use crate::weights::{Parameter, host};
 
     fn weights(backbone: Backbone, channels: usize) -> (Network, Weights) {
         let network = backbone.network("", channels);
@@ -238,7 +243,8 @@ mod tests {
     fn parameters_are_as_many_as_in_the_original_programs() {
         let check = |backbone, expected| {
             let (_, weights) = weights(backbone, 3);
-            assert_eq!(weights.count(), expected, "{backbone:?}");
+            let count = |(_, parameter): (_, &Parameter)| parameter.shape().iter().product::<usize>();
+            assert_eq!(weights.parameters().map(count).sum::<usize>(), expected, "{backbone:?}");
         };
         check(Backbone::ResNet18 { stem: Stem::Cifar }, 11_168_832);
         check(Backbone::ResNet18 { stem: Stem::Stl }, 11_168_832);

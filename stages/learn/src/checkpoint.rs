@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use ablate_stage::cache::Digest;
 use ablate_stage::{BadArtifact, StageError, Tensors};
 
-/// Wall time between checkpoints within an epoch. A kill loses at most this much work; bits do not depend on it.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// Wall time between checkpoints within an epoch, and least time before one at its end: short epochs would spend more time on
+/// writing than on training. A kill loses about this much work; bits do not depend on it.
+const WITHIN_EPOCH: Duration = Duration::from_secs(10);
+const AT_EPOCH_END: Duration = Duration::from_secs(1);
 const KEPT: usize = 2;
 
 /// The checkpoints of one action.
@@ -49,8 +51,8 @@ impl Checkpoints {
     }
 
     /// Whether the last one is long enough ago.
-    pub fn due(&self) -> bool {
-        self.written.elapsed() >= INTERVAL
+    pub fn due(&self, epoch_ends: bool) -> bool {
+        self.written.elapsed() >= if epoch_ends { AT_EPOCH_END } else { WITHIN_EPOCH }
     }
 
     /// Writes the state after `steps` steps.

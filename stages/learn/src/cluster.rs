@@ -7,63 +7,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Assignment, Embeddings};
 use crate::kmeans::KMeans;
-use crate::knn::normalise_rows;
+use crate::rows;
 
 /// Clusters embeddings by k-means, with scikit-learn's seeding and stopping rule.
 ///
 /// Samples of every split are clustered together, as the deep-clustering papers do; labels are passed on for
 /// `ClusterEval` and used for nothing but the default number of clusters. Input `embeddings`; output `assignment`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Number of clusters; without one, the number of classes among the labels.
-    #[serde(default)]
     pub clusters: Option<usize>,
     /// Starts from different seeds, of which the one of least inertia is kept. IcicleGCN has 20.
-    #[serde(default = "default_n_init")]
     pub n_init: usize,
     /// Most iterations a start.
-    #[serde(default = "default_max_iter")]
     pub max_iter: usize,
     /// A start ends when its centres move by at most this times the mean variance of the features.
-    #[serde(default = "default_tolerance")]
     pub tolerance: f64,
-    /// Whether each embedding is first divided by its norm, so that distance is angle.
-    #[serde(default = "default_normalise")]
+    /// Whether each embedding is first divided by its norm, so that distance is angle, as the contrastive losses compare
+    /// embeddings; scikit-learn clusters them as they are.
     pub normalise: bool,
-}
-
-fn default_n_init() -> usize {
-    10
-}
-
-fn default_max_iter() -> usize {
-    300
-}
-
-fn default_tolerance() -> f64 {
-    1e-4
-}
-
-fn default_normalise() -> bool {
-    true
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self {
-            clusters: None,
-            n_init: default_n_init(),
-            max_iter: default_max_iter(),
-            tolerance: default_tolerance(),
-            normalise: default_normalise(),
-        }
+        Self { clusters: None, n_init: 10, max_iter: 300, tolerance: 1e-4, normalise: true }
     }
 }
 
 impl Stage for Cluster {
     const KIND: &'static str = "Cluster";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -105,7 +79,7 @@ impl Stage for Cluster {
             return Err(StageError::input("embeddings", reason));
         }
         if self.normalise {
-            normalise_rows(&mut embeddings.values, embeddings.dim);
+            rows::normalise(&mut embeddings.values, embeddings.dim);
         }
         let method =
             KMeans { clusters, n_init: self.n_init, max_iter: self.max_iter, tolerance: self.tolerance };

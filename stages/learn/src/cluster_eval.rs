@@ -1,8 +1,6 @@
 //! The stage that compares an assignment with the true classes.
 
-use ablate_stage::{
-    ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError, Tensors,
-};
+use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +71,8 @@ impl Stage for ClusterEval {
         let labels = match (&assignment.labels, job.optional_input("images")) {
             (Some(labels), _) => labels.clone(),
             (None, Some(path)) => {
-                let images = Tensors::read(path).map_err(|error| StageError::input("images", error))?;
-                images.i64("labels").map_err(|error| StageError::input("images", error))?.to_vec()
+                let read = || ArtifactKind::Images.read_tensors(path)?.i64("labels").map(<[i64]>::to_vec);
+                read().map_err(|error| StageError::input("images", error))?
             }
             (None, None) => {
                 return Err(StageError::input(
@@ -97,6 +95,12 @@ impl Stage for ClusterEval {
             return Err(StageError::input("assignment", reason));
         }
         let table = Contingency::new(&clusters, &labels);
+        if table.side() > Contingency::MAX_SIDE {
+            let (found, most) = (table.side(), Contingency::MAX_SIDE);
+            let reason =
+                format!("{found} clusters or classes hold samples, and at most {most} can be matched");
+            return Err(StageError::input("assignment", reason));
+        }
         let mut metrics = Metrics::default();
         metrics.insert("acc", table.accuracy());
         metrics.insert("nmi", table.nmi());

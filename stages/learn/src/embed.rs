@@ -1,30 +1,33 @@
 //! Embeddings of a data set.
 
-use ablate_data::ImageSet;
+use std::sync::Arc;
+
+use ablate_data::{ImageSet, Views};
 use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Embeddings;
 use crate::device;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Showing};
+use crate::rows;
 use crate::weights::{Mode, host};
 
 /// Turns every image of a data set, of all splits, into a vector.
 ///
-/// Reads `images`, and the `encoder` unless the layer is `Pixels`; writes `embeddings`. Images are not augmented, and batch
-/// norms use their running statistics.
+/// Reads `images`, and the `encoder` unless the layer is `Pixels`; writes `embeddings`. Batch norms use their running
+/// statistics.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Embed {
     /// Where in the network the vector is taken.
-    #[serde(default)]
     pub layer: Layer,
+    /// How an image is shown to the encoder; the default is as it is. GCC's view of CIFAR images is
+    /// `Weak(resize: Some(40), crop: Some(32))`. Not used for `Pixels`.
+    pub view: Views,
     /// Whether vectors are scaled to length one.
-    #[serde(default)]
     pub normalise: bool,
     /// Images computed at once. The result does not depend on it but for rounding.
-    #[serde(default = "batch")]
     pub batch: usize,
 }
 
@@ -41,20 +44,25 @@ pub enum Layer {
     Pixels,
 }
 
-fn batch() -> usize {
-    256
-}
-
 impl Default for Embed {
     fn default() -> Self {
-        Self { layer: Layer::default(), normalise: false, batch: batch() }
+        Self { layer: Layer::default(), view: Views::PLAIN, normalise: false, batch: 256 }
     }
 }
 
 impl Stage for Embed {
     const KIND: &'static str = "Embed";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
+
+    fn seeded(&self) -> bool {
+        match self.view {
+            Views::Weak { .. } => false,
+            Views::SimClr { .. } | Views::GraphNnClr { .. } | Views::Strong { .. } | Views::Custom(_) => {
+                self.layer != Layer::Pixels
+            }
+        }
+    }
 
     fn inputs(&self) -> Vec<Port> {
         let images = Port::required("images", ArtifactKind::Images);
@@ -71,10 +79,11 @@ impl Stage for Embed {
     }
 
     fn validate(&self) -> Vec<FieldError> {
+        let mut errors = self.view.validate("view");
         if self.batch == 0 {
-            return vec![FieldError::new("batch", "must be at least 1, is 0")];
+            errors.push(FieldError::new("batch", "must be at least 1, is 0"));
         }
-        Vec::new()
+        errors
     }
 
     fn request(&self) -> Request {
@@ -85,19 +94,16 @@ impl Stage for Embed {
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
-        let images = ImageSet::from_job(job, "images")?;
+        let images = Arc::new(ImageSet::from_job(job, "images")?);
         let (mut values, dim) = match self.layer {
             Layer::Backbone | Layer::Projector => self.encode(job, &images)?,
             Layer::Pixels => (pixels(&images), images.image_len()),
         };
         if self.normalise {
-            for row in values.chunks_exact_mut(dim) {
-                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-                row.iter_mut().for_each(|x| *x /= length);
-            }
+            rows::normalise(&mut values, dim);
         }
         let split = images.split.iter().map(|&split| split as u8).collect();
-        let embeddings = Embeddings { values, dim, labels: images.labels, split };
+        let embeddings = Embeddings { values, dim, labels: images.labels.clone(), split };
         embeddings.write(job.output("embeddings"))
     }
 }
@@ -107,7 +113,7 @@ fn pixels(images: &ImageSet) -> Vec<f32> {
 }
 
 impl Embed {
-    fn encode(&self, job: &mut Job<'_>, images: &ImageSet) -> Result<(Vec<f32>, usize), StageError> {
+    fn encode(&self, job: &mut Job<'_>, images: &Arc<ImageSet>) -> Result<(Vec<f32>, usize), StageError> {
         let device = device::open(job.device())?;
         let mut encoder = Encoder::from_job(job, "encoder", &device)?;
         encoder.check_images(images, "encoder")?;
@@ -116,16 +122,17 @@ impl Embed {
             return Err(StageError::input("encoder", "it has no projector; use `layer: Backbone`"));
         }
         let (mut values, mut dim) = (Vec::new(), architecture.backbone.features());
-        let rows: Vec<u32> = (0..).take(images.len()).collect();
-        for rows in rows.chunks(self.batch) {
-            let mut x = encoder.features(encoder.prepare(images, rows), Mode::Evaluate);
+        let rows = (0..).take(images.len()).collect();
+        let showing = Showing { images, rows, view: &self.view, batch: self.batch };
+        encoder.show(&showing, job, |encoder, job, mut x| {
             if self.layer == Layer::Projector {
                 x = encoder.project(x, Mode::Evaluate);
             }
             dim = x.dims()[1];
             values.extend(host(x));
             job.progress((values.len() / dim) as u64, images.len() as u64, "image", "");
-        }
+            Ok(())
+        })?;
         Ok((values, dim))
     }
 }

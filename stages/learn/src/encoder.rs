@@ -1,9 +1,11 @@
 //! Encoders: a backbone, its heads, and how images are prepared for it; and the artifact they are kept in.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ablate_data::{BatchView, ChannelStats, ImageSet, eval_batch};
-use ablate_stage::{BadArtifact, Job, StageError, Tensors};
+use ablate_data::random::derived;
+use ablate_data::{BatchView, ChannelStats, ImageSet, Loader, Loading, Position, Views};
+use ablate_stage::{ArtifactKind, BadArtifact, FieldError, Job, MAX_CLUSTERS, StageError, Tensors};
 use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::backbone::{Backbone, Network};
 use crate::head::{Mlp, MlpNetwork};
 use crate::layers::Linear;
+use crate::rows;
 use crate::weights::{Mode, Weights};
 
 /// What an encoder is made of. Kept as JSON in the artifact's metadata.
@@ -29,33 +32,48 @@ pub struct Architecture {
     pub clusters: Option<usize>,
 }
 
-/// How pixels are prepared: x ← (x/255 − mean) / std, per channel. Kept as JSON in the artifact's metadata.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preprocess {
-    /// `[C]`.
-    pub mean: Vec<f32>,
-    /// `[C]`.
-    pub std: Vec<f32>,
-}
-
-impl From<ChannelStats> for Preprocess {
-    fn from(stats: ChannelStats) -> Self {
-        Self { mean: stats.mean, std: stats.std }
+impl Architecture {
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    /// With the first number that is out of range.
+    fn check(&self) -> Result<(), BadArtifact> {
+        let mut errors = self.backbone.validate("backbone");
+        errors.extend(self.projector.iter().flat_map(|head| head.validate("projector")));
+        errors.extend(self.predictor.iter().flat_map(|head| head.validate("predictor")));
+        if !(self.channels == 1 || self.channels == 3) {
+            errors.push(FieldError::new("channels", format!("must be 1 or 3, is {}", self.channels)));
+        }
+        if let Some(clusters) = self.clusters.filter(|clusters| !(1..=MAX_CLUSTERS).contains(clusters)) {
+            errors.push(FieldError::new("clusters", format!("must be 1 to {MAX_CLUSTERS}, is {clusters}")));
+        }
+        match errors.first() {
+            Some(FieldError { path, message }) => {
+                Err(BadArtifact::new(format!("metadata `architecture`: {path} {message}")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
-impl Preprocess {
-    pub(crate) fn stats(&self) -> ChannelStats {
-        ChannelStats { mean: self.mean.clone(), std: self.std.clone() }
-    }
+/// Some images of a data set, and how they are shown to an encoder.
+#[derive(Clone, Debug)]
+pub struct Showing<'a> {
+    /// The data set.
+    pub images: &'a Arc<ImageSet>,
+    /// The rows shown, in order.
+    pub rows: Vec<u32>,
+    /// How an image is seen.
+    pub view: &'a Views,
+    /// Images at once.
+    pub batch: usize,
 }
 
 /// A network with its numbers.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     architecture: Architecture,
-    preprocess: Preprocess,
+    preprocess: ChannelStats,
     layers: Layers,
     /// Its numbers, by the names of the artifact.
     pub weights: Weights,
@@ -89,7 +107,7 @@ fn cluster_head(features: usize, clusters: usize) -> Linear {
 
 impl Encoder {
     /// One with freshly drawn numbers.
-    pub fn new(architecture: Architecture, preprocess: Preprocess, seed: u64, device: &BurnDevice) -> Self {
+    pub fn new(architecture: Architecture, preprocess: ChannelStats, seed: u64, device: &BurnDevice) -> Self {
         let layers = Layers::new(&architecture);
         let mut weights = Weights::new(device);
         layers.backbone.initialise(&mut weights, seed);
@@ -107,23 +125,43 @@ impl Encoder {
         &self.architecture
     }
 
-    /// How pixels are prepared for it.
-    pub fn preprocess(&self) -> &Preprocess {
+    /// How pixels are prepared for it: x ← (x/255 − mean) / std, per channel. Kept as JSON in the artifact's metadata.
+    pub fn preprocess(&self) -> &ChannelStats {
         &self.preprocess
     }
 
-    /// Images of a data set as the backbone takes them, `[B, C, H, W]`.
+    /// Shows images to the backbone as it stands, and calls `take` with the features `[b, features]` of each batch, in order.
     ///
-    /// # Panics
-    /// When there is no such row, or the images have other channels ([`check_images`](Self::check_images)).
-    pub fn prepare(&self, images: &ImageSet, rows: &[u32]) -> Tensor<4> {
-        let shape = [rows.len(), images.channels, images.height, images.width];
-        self.upload(BatchView { shape, data: eval_batch(images, &self.preprocess.stats(), rows) })
+    /// # Errors
+    /// About input `images`, where there are none, or the view does not fit them; what `take` returns.
+    pub fn show(
+        &mut self,
+        showing: &Showing<'_>,
+        job: &mut Job<'_>,
+        mut take: impl FnMut(&mut Self, &mut Job<'_>, Tensor<2>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let loading = Loading {
+            set: Arc::clone(showing.images),
+            rows: showing.rows.clone(),
+            batch: showing.batch,
+            drop_last: false,
+            shuffle: false,
+            views: showing.view.augmentations(1),
+            stats: self.preprocess.clone(),
+            seed: derived(job.seed(), "images shown"),
+        };
+        let loader = Loader::new(loading).map_err(|error| StageError::input("images", error))?;
+        for batch in loader.batches(Position::default(), 1, job.threads()) {
+            let x = batch.views.into_iter().next().expect("one view is asked for");
+            let features = self.features(self.upload(x), Mode::Evaluate);
+            take(self, job, features)?;
+        }
+        Ok(())
     }
 
     /// A batch of prepared images, as a tensor.
     pub(crate) fn upload(&self, view: BatchView) -> Tensor<4> {
-        Tensor::from_data(burn::tensor::TensorData::new(view.data, view.shape), self.weights.device())
+        rows::upload(view.data, view.shape, self.weights.device())
     }
 
     /// Prepared images `[B, C, H, W]` to features `[B, features]`.
@@ -195,9 +233,18 @@ impl Encoder {
     /// # Errors
     /// Where it is not one, or its tensors do not fit its architecture.
     pub fn read(path: &Path, device: &BurnDevice) -> Result<Self, BadArtifact> {
-        let tensors = Tensors::read(path)?;
-        let architecture = metadata(&tensors, "architecture")?;
-        let preprocess = metadata(&tensors, "preprocess")?;
+        let tensors = ArtifactKind::Encoder.read_tensors(path)?;
+        let architecture: Architecture = metadata(&tensors, "architecture")?;
+        // Before anything is allocated by its numbers.
+        architecture.check()?;
+        let preprocess: ChannelStats = metadata(&tensors, "preprocess")?;
+        if preprocess.mean.len() != architecture.channels {
+            let found = format!("{} channels", preprocess.mean.len());
+            let expected = architecture.channels;
+            return Err(BadArtifact::new(format!(
+                "metadata `preprocess` is for {found}, expected {expected}"
+            )));
+        }
         let mut encoder = Self::new(architecture, preprocess, 0, device);
         encoder.weights.load("", &tensors)?;
         Ok(encoder)
@@ -236,8 +283,6 @@ fn metadata<T: DeserializeOwned>(tensors: &Tensors, key: &str) -> Result<T, BadA
 
 #[cfg(test)]
 mod tests {
-    use ablate_stage::ArtifactKind;
-
     use super::*;
     use crate::head::Norm;
     use crate::weights::host;
@@ -250,7 +295,7 @@ mod tests {
             predictor: None,
             clusters: None,
         };
-        let preprocess = Preprocess { mean: vec![0.25], std: vec![0.5] };
+        let preprocess = ChannelStats { mean: vec![0.25], std: vec![0.5] };
         Encoder::new(architecture, preprocess, 3, &BurnDevice::flex())
     }
 
@@ -280,6 +325,33 @@ mod tests {
     }
 
     #[test]
+    fn metadata_that_make_no_network_are_refused_before_it_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("encoder");
+        encoder().write(&path).unwrap();
+        let whole = Tensors::read(&path).unwrap();
+        let check = |key: &str, from: &str, to: &str, reason: &str| {
+            let text = whole.metadata(key).unwrap();
+            assert!(text.contains(from), "{text}");
+            whole.clone().with_metadata(key, text.replace(from, to)).write(&path).unwrap();
+            assert_eq!(Encoder::read(&path, &BurnDevice::flex()).unwrap_err().to_string(), reason);
+        };
+        let at = "metadata `architecture`: ";
+        let width = format!("{at}backbone.width must be 1 to 1024, is 1000000");
+        check("architecture", r#""width":4"#, r#""width":1000000"#, &width);
+        let widths = format!("{at}projector.widths must be 1 to 8 numbers of 1 to 16384, is ");
+        check("architecture", "[8,6]", "[]", &(widths.clone() + "[]"));
+        check("architecture", "[8,6]", "[8,0]", &(widths + "[8, 0]"));
+        let clusters = format!("{at}clusters must be 1 to 65536, is 0");
+        check("architecture", r#""clusters":null"#, r#""clusters":0"#, &clusters);
+        let channels = format!("{at}channels must be 1 or 3, is 2");
+        check("architecture", r#""channels":1"#, r#""channels":2"#, &channels);
+        let preprocess = "metadata `preprocess` is for 1 channels, expected 3";
+        check("architecture", r#""channels":1"#, r#""channels":3"#, preprocess);
+        check("preprocess", "0.5", "0.0", "metadata `preprocess` divides by 0 or is not finite");
+    }
+
+    #[test]
     fn heads_come_and_go_and_the_backbone_stays() {
         let encoder = encoder();
         let backbone = |encoder: &Encoder| {
@@ -293,22 +365,5 @@ mod tests {
         assert!(names.iter().all(|name| name.starts_with("backbone.") || name.starts_with("cluster_head.")));
         let h = clustering.features(Tensor::ones([2, 1, 28, 28], &BurnDevice::flex()), Mode::Evaluate);
         assert_eq!(clustering.cluster(h, Mode::Evaluate).dims(), [2, 5]);
-    }
-
-    #[test]
-    fn pixels_are_prepared_by_channel() {
-        let images = ImageSet {
-            name: String::new(),
-            classes: vec!["a".to_owned()],
-            height: 1,
-            width: 2,
-            channels: 1,
-            pixels: vec![0, 255, 51, 102],
-            labels: vec![0, 0],
-            split: vec![ablate_stage::Split::Train; 2],
-        };
-        let x = encoder().prepare(&images, &[1]);
-        assert_eq!(x.dims(), [1, 1, 1, 2]);
-        assert!(host(x).iter().zip([-0.1, 0.3]).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
     }
 }

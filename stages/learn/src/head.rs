@@ -20,6 +20,10 @@ pub struct Mlp {
     pub norm: Norm,
 }
 
+/// Most layers of a head, and most outputs of each: what is more is a slip, and would take all memory.
+const MAX_LAYERS: usize = 8;
+const MAX_WIDTH: usize = 16_384;
+
 /// Which linear layers of a head are followed by a batch norm (and then have no bias).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Norm {
@@ -48,8 +52,11 @@ impl Mlp {
 
     /// What is wrong with its values; `path` is its place in the stage.
     pub fn validate(&self, path: &str) -> Vec<FieldError> {
-        if self.widths.is_empty() || self.widths.contains(&0) {
-            let message = format!("must be one or more numbers above 0, is {:?}", self.widths);
+        let good = (1..=MAX_LAYERS).contains(&self.widths.len())
+            && self.widths.iter().all(|width| (1..=MAX_WIDTH).contains(width));
+        if !good {
+            let message =
+                format!("must be 1 to {MAX_LAYERS} numbers of 1 to {MAX_WIDTH}, is {:?}", self.widths);
             return vec![FieldError::new(&format!("{path}.widths"), message)];
         }
         Vec::new()
@@ -156,7 +163,7 @@ mod tests {
         let errors = Mlp::new([], Norm::None).validate("method.projector");
         assert_eq!(
             errors,
-            [FieldError::new("method.projector.widths", "must be one or more numbers above 0, is []")]
+            [FieldError::new("method.projector.widths", "must be 1 to 8 numbers of 1 to 16384, is []")]
         );
     }
 }

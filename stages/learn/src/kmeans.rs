@@ -9,8 +9,10 @@ use rayon::prelude::*;
 
 /// Points a chunk.
 const CHUNK: usize = 1024;
+/// Most parts the sums of clusters are made in: a bound on memory, and a fixed order of addition.
+const PARTS: usize = 16;
 
-/// How to run it; the values of [`Default`] are scikit-learn's, but for its single start.
+/// How to run it. scikit-learn has one start, 300 iterations and a tolerance of 1e-4.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KMeans {
     /// K.
@@ -65,9 +67,9 @@ struct Points {
     square_norms: Vec<f32>,
 }
 
-/// What a chunk of points adds to the next centres.
+/// What a part of the points adds to the next centres.
 struct Partial {
-    sums: Array2<f32>,
+    sums: Array2<f64>,
     counts: Vec<u32>,
 }
 
@@ -176,19 +178,22 @@ impl Points {
     /// next farthest, as in scikit-learn.
     fn means(&self, cluster: &[u32], distances: &[f32], k: usize) -> Array2<f32> {
         let dim = self.rows.ncols();
-        let partial = |(chunk, cluster): (usize, &[u32])| {
+        let part = cluster.len().div_ceil(PARTS).max(1);
+        let partial = |(at, cluster): (usize, &[u32])| {
             let mut partial = Partial { sums: Array2::zeros((k, dim)), counts: vec![0; k] };
-            for (row, &cluster) in self.chunk(chunk).outer_iter().zip(cluster) {
-                partial.sums.row_mut(cluster as usize).scaled_add(1.0, &row);
+            let rows = self.rows.slice_axis(Axis(0), Slice::from(at * part..at * part + cluster.len()));
+            for (row, &cluster) in rows.outer_iter().zip(cluster) {
+                let mut sums = partial.sums.row_mut(cluster as usize);
+                sums.zip_mut_with(&row, |sum, &value| *sum += f64::from(value));
                 partial.counts[cluster as usize] += 1;
             }
             partial
         };
-        let partials: Vec<Partial> = cluster.par_chunks(CHUNK).enumerate().map(partial).collect();
+        let partials: Vec<Partial> = cluster.par_chunks(part).enumerate().map(partial).collect();
         let mut sums = Array2::<f64>::zeros((k, dim));
         let mut counts = vec![0_u32; k];
         for partial in partials {
-            sums.zip_mut_with(&partial.sums, |sum, &part| *sum += f64::from(part));
+            sums += &partial.sums;
             counts.iter_mut().zip(partial.counts).for_each(|(count, part)| *count += part);
         }
         let empty: Vec<usize> = (0..k).filter(|&id| counts[id] == 0).collect();
@@ -224,4 +229,80 @@ fn multiply(rows: ArrayView2<'_, f32>, centres: &Array2<f32>, products: &mut [f3
     let mut products = ndarray::ArrayViewMut2::from_shape((rows.nrows(), centres.nrows()), products)
         .expect("a product of its own size");
     general_mat_mul(1.0, &rows, &centres.t(), 0.0, &mut products);
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayView1;
+
+    use super::*;
+
+    fn waves(rows: usize, dim: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, dim), |(i, j)| {
+            ((i % 5) as f32 * 1.9 + j as f32).sin() + 0.3 * ((i * 31 + j * 17) as f32).sin()
+        })
+    }
+
+    fn square_distance(a: ArrayView1<'_, f32>, b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum()
+    }
+
+    /// Lloyd's algorithm, a point at a time, until nothing moves.
+    fn slow(points: &Array2<f32>, mut centres: Vec<Vec<f64>>) -> (Vec<u32>, f64) {
+        loop {
+            let nearest = |row: ArrayView1<'_, f32>| {
+                let distance = |&centre: &usize| square_distance(row, &centres[centre]);
+                (0..centres.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
+            };
+            let cluster: Vec<usize> = points.outer_iter().map(nearest).collect();
+            let mean = |id: usize| -> Vec<f64> {
+                let members: Vec<_> = (0..cluster.len()).filter(|&row| cluster[row] == id).collect();
+                let column = |j: usize| members.iter().map(|&row| f64::from(points[[row, j]])).sum::<f64>();
+                (0..points.ncols()).map(|j| column(j) / members.len() as f64).collect()
+            };
+            let next: Vec<Vec<f64>> = (0..centres.len()).map(mean).collect();
+            if next == centres {
+                let distances = points.outer_iter().zip(&cluster);
+                let inertia = distances.map(|(row, &id)| square_distance(row, &centres[id])).sum();
+                return (cluster.into_iter().map(|id| id as u32).collect(), inertia);
+            }
+            centres = next;
+        }
+    }
+
+    #[test]
+    fn iterations_end_where_a_slow_loop_does() {
+        // More rows than a chunk, and than there are parts.
+        let rows = waves(1500, 6);
+        let seeds = rows.select(Axis(0), &[0, 1, 2, 3, 4, 7]);
+        let start = seeds.outer_iter().map(|row| row.iter().map(|&value| value.into()).collect()).collect();
+        let (cluster, inertia) = slow(&rows, start);
+        let found = Points::new(rows).iterate(seeds, 300, 0.0);
+        assert_eq!(found.cluster, cluster);
+        assert!((found.inertia / inertia - 1.0).abs() < 1e-4, "{}, expected {inertia}", found.inertia);
+    }
+
+    #[test]
+    fn an_empty_cluster_takes_the_farthest_point() {
+        let points = Points::new(ndarray::array![[0.0], [1.0], [2.0], [9.0]]);
+        // Everything is in cluster 0, whose centre is at 1; 3 is farthest from it, then 0.
+        let centres = points.means(&[0; 4], &[1.0, 0.0, 0.5, 64.0], 3);
+        assert_eq!(centres, ndarray::array![[1.5], [9.0], [0.0]]);
+    }
+
+    #[test]
+    fn seeds_are_far_apart_and_the_best_start_is_kept() {
+        // Three tight groups; a seeding that takes one of each is all but certain.
+        let rows = Array2::from_shape_fn((90, 2), |(i, j)| {
+            ((i % 3) as f32 * 2.1 + j as f32 * 1.5).sin() * 50.0 + ((i * 7 + j) as f32).sin()
+        });
+        let mut draws = ablate_data::random::Draws::named(0, "k-means");
+        let method = KMeans { clusters: 3, n_init: 3, max_iter: 300, tolerance: 1e-4 };
+        let found = method.fit(rows.view(), &mut || draws.uniform());
+        for i in 0..90 {
+            assert_eq!(found.cluster[i], found.cluster[i % 3], "point {i}");
+        }
+        let all: std::collections::BTreeSet<u32> = found.cluster.iter().copied().collect();
+        assert_eq!(all.len(), 3);
+    }
 }

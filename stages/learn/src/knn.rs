@@ -6,11 +6,13 @@
 //! inputs is one block of similarities a thread.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice};
+use ndarray::{Array1, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::rows;
 
 /// Queries and base rows a block: 128 · 1,024 similarities are 512 KiB, which stays in a core's second-level cache.
 const QUERY_BLOCK: usize = 128;
@@ -96,15 +98,6 @@ pub fn nearest_others(
     search(base, base, k, similarity, true)
 }
 
-/// Rows divided by their Euclidean norms, `[N, D]`; a row of zeros stays (PyTorch's `normalize`, ε = 1e-12).
-pub fn normalise_rows(values: &mut [f32], dim: usize) {
-    values.par_chunks_mut(dim.max(1)).for_each(|row| {
-        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        let scale = (1.0 / norm.max(1e-12)) as f32;
-        row.iter_mut().for_each(|value| *value *= scale);
-    });
-}
-
 fn search(
     base: ArrayView2<'_, f32>,
     query: ArrayView2<'_, f32>,
@@ -119,11 +112,11 @@ fn search(
     if candidates < k {
         return Err(KnnError::TooFew { k, candidates });
     }
-    let normalised = |rows: ArrayView2<'_, f32>| {
-        let mut rows = rows.as_standard_layout().into_owned();
-        let dim = rows.ncols();
-        normalise_rows(rows.as_slice_mut().expect("standard layout"), dim);
-        rows
+    let normalised = |table: ArrayView2<'_, f32>| {
+        let mut table = table.as_standard_layout().into_owned();
+        let dim = table.ncols();
+        rows::normalise(table.as_slice_mut().expect("standard layout"), dim);
+        table
     };
     let found = match similarity {
         Similarity::InnerProduct => scan(base, query, k, None, others),
@@ -135,6 +128,11 @@ fn search(
             }
         }
         Similarity::L2 => {
+            // Far from the origin the terms below are large and nearly cancel; a shift changes no distance.
+            let centre = centre(base);
+            let shifted_base = &base - &centre;
+            let shifted_query = if others { None } else { Some(&query - &centre) };
+            let (base, query) = (shifted_base.view(), shifted_query.as_ref().unwrap_or(&shifted_base).view());
             // −|q − b|² = 2 q·b − |b|² − |q|²; the last term moves a whole row and is left to the end.
             let half_square = |row: ArrayView2<'_, f32>| -> Vec<f32> {
                 row.axis_iter(Axis(0)).map(|row| row.iter().map(|v| v * v).sum::<f32>() / 2.0).collect()
@@ -151,6 +149,26 @@ fn search(
         Some(slot) => Err(KnnError::NotFinite { row: slot / k }),
         None => Ok(found),
     }
+}
+
+/// A point amid `rows`, `[D]`: the mean of each column, rounded to the power of two below its mean deviation. That is near
+/// enough, and leaves whole numbers whole, so that equal distances stay equal.
+fn centre(rows: ArrayView2<'_, f32>) -> Array1<f32> {
+    let n = rows.nrows() as f64;
+    let sum = |of: &dyn Fn(usize, f64) -> f64| {
+        let mut sums = vec![0.0; rows.ncols()];
+        for row in rows.outer_iter() {
+            sums.iter_mut().zip(row).enumerate().for_each(|(at, (sum, &value))| *sum += of(at, value.into()));
+        }
+        sums
+    };
+    let mean: Vec<f64> = sum(&|_, value| value).into_iter().map(|sum| sum / n).collect();
+    let deviation = sum(&|at, value| (value - mean[at]).abs()).into_iter().map(|sum| sum / n);
+    let rounded = |(&mean, deviation): (&f64, f64)| {
+        let unit = deviation.log2().floor().exp2();
+        (if unit > 0.0 && unit.is_finite() { (mean / unit).round() * unit } else { mean }) as f32
+    };
+    mean.iter().zip(deviation).map(rounded).collect()
 }
 
 /// The `k` largest `q·b − offset[b]` of each query. Slots that nothing finite fills stay at −∞.
@@ -286,6 +304,18 @@ mod tests {
         check(Similarity::Cosine, [0, 2, 1], [1.0, 0.28, 0.0]);
         check(Similarity::InnerProduct, [0, 2, 1], [50.0, 14.0, 0.0]);
         check(Similarity::L2, [0, 2, 1], [-25.0, -97.0, -100.0]);
+    }
+
+    #[test]
+    fn distances_far_from_the_origin_keep_their_digits() {
+        let near = Array2::from_shape_fn((300, 7), |(i, j)| ((i * 31 + j * 17) as f32).sin().round() / 8.0);
+        let near = near + Array2::from_shape_fn((300, 7), |(i, j)| ((i * 13 + j * 7) % 11) as f32 / 64.0);
+        let far = &near + 1000.0;
+        let [near, far] = [near, far].map(|rows| nearest_others(rows.view(), 5, Similarity::L2).unwrap());
+        assert_eq!(far.index, near.index);
+        for (found, expected) in far.similarity.iter().zip(&near.similarity) {
+            assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::Embeddings;
 use crate::knn::{Neighbours, Similarity, nearest};
 use crate::metrics::accuracy;
+use crate::rows;
 
 /// Classifies held-out samples by a weighted vote of their nearest training samples.
 ///
@@ -14,27 +15,17 @@ use crate::metrics::accuracy;
 /// DINO has `k` 10 to 200 and temperature 0.07, GCC's 100 and 0.1). Nothing is trained, so the result depends on the
 /// embeddings alone. Input `embeddings`; output `metrics`: `accuracy` over the test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct KnnEval {
     /// Neighbours that vote.
-    #[serde(default = "default_k")]
     pub k: usize,
     /// The lower, the more the nearest decide.
-    #[serde(default = "default_temperature")]
     pub temperature: f32,
-}
-
-fn default_k() -> usize {
-    20
-}
-
-fn default_temperature() -> f32 {
-    0.07
 }
 
 impl Default for KnnEval {
     fn default() -> Self {
-        Self { k: default_k(), temperature: default_temperature() }
+        Self { k: 20, temperature: 0.07 }
     }
 }
 
@@ -53,9 +44,7 @@ pub fn vote(neighbours: &Neighbours, labels: &[i64], temperature: f32) -> Vec<i6
             let class = usize::try_from(labels[neighbour as usize]).expect("the base is labelled");
             votes[class] += weight;
         }
-        let votes = votes.into_iter().enumerate();
-        let (class, _) = votes.reduce(|best, next| if next.1 > best.1 { next } else { best }).expect("k > 0");
-        class as i64
+        rows::largest(&votes) as i64
     };
     neighbours.rows().map(winner).collect()
 }

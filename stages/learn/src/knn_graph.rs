@@ -16,31 +16,34 @@ use crate::knn::{KnnError, Similarity, nearest, nearest_others};
 /// exist, `purity`: the share of edges between two labelled samples that join the same class, loops left out. Labels
 /// are read for that figure alone; no edge depends on one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct KnnGraph {
     /// Neighbours a sample lists.
-    #[serde(default = "default_k")]
     pub k: usize,
     /// How near two samples are.
-    #[serde(default)]
     pub metric: Similarity,
     /// Whether a sample may list itself. It then takes one of the `k` places, usually the first: GCC's five neighbours
     /// and the sample are `k: 6, include_self: true`.
-    #[serde(default)]
     pub include_self: bool,
     /// The weight of an edge.
-    #[serde(default)]
     pub weight: EdgeWeight,
     /// Which way edges point, and so who hears whom.
-    #[serde(default)]
     pub direction: Direction,
     /// Whether held-out samples may be listed.
-    #[serde(default)]
     pub scope: Scope,
 }
 
-fn default_k() -> usize {
-    10
+impl Default for KnnGraph {
+    fn default() -> Self {
+        Self {
+            k: 10,
+            metric: Similarity::default(),
+            include_self: false,
+            weight: EdgeWeight::default(),
+            direction: Direction::default(),
+            scope: Scope::default(),
+        }
+    }
 }
 
 /// The weight of the edge between a sample and a neighbour it lists.
@@ -58,7 +61,7 @@ pub enum EdgeWeight {
         t: f32,
     },
     /// GCC's √(3 / deg) of the neighbour, deg being the number of distinct samples it lists or is listed by: samples
-    /// that everyone lists count less.
+    /// that everyone lists count less. In an `Inductive` graph, what held-out samples list is not counted.
     InverseDegree,
 }
 
@@ -97,14 +100,7 @@ struct Listing {
 impl KnnGraph {
     /// With every other field at its default.
     pub fn new(k: usize) -> Self {
-        Self {
-            k,
-            metric: Similarity::default(),
-            include_self: false,
-            weight: EdgeWeight::default(),
-            direction: Direction::default(),
-            scope: Scope::default(),
-        }
+        Self { k, ..Self::default() }
     }
 
     /// The graph over embeddings. Edges are in order of the listing node, then nearest first; those of a `Symmetric`
@@ -118,11 +114,17 @@ impl KnnGraph {
         Ok(self.direct(&listings, &weights, &embeddings.split))
     }
 
+    /// Whether a node is one that nobody may list.
+    fn held_out<'a>(&self, split: &'a [u8]) -> impl Fn(u32) -> bool + use<'a> {
+        let inductive = self.scope == Scope::Inductive;
+        move |node| inductive && split[node as usize] == Split::Test as u8
+    }
+
     fn list(&self, embeddings: &Embeddings) -> Result<Vec<Listing>, KnnError> {
         let rows = embeddings.rows();
-        let held_out =
-            |node: &usize| self.scope == Scope::Inductive && embeddings.split[*node] == Split::Test as u8;
-        let (queries, base): (Vec<usize>, Vec<usize>) = (0..embeddings.len()).partition(held_out);
+        let held_out = self.held_out(&embeddings.split);
+        let (queries, base): (Vec<usize>, Vec<usize>) =
+            (0..embeddings.len()).partition(|&node| held_out(node as u32));
         let base_rows = rows.select(Axis(0), &base);
         let among_base = match self.include_self {
             true => nearest(base_rows.view(), base_rows.view(), self.k, self.metric)?,
@@ -157,8 +159,10 @@ impl KnnGraph {
                 listings.iter().map(heat).collect()
             }
             EdgeWeight::InverseDegree => {
+                // What held-out samples list is not counted, or the weight between two others would tell of them.
+                let held_out = self.held_out(&embeddings.split);
                 let mut joined = vec![BTreeSet::new(); embeddings.len()];
-                for listing in listings {
+                for listing in listings.iter().filter(|listing| !held_out(listing.node)) {
                     joined[listing.node as usize].insert(listing.neighbour);
                     joined[listing.neighbour as usize].insert(listing.node);
                 }
@@ -176,8 +180,7 @@ impl KnnGraph {
             Direction::FromNeighbours => heard.collect(),
             Direction::ToNeighbours => told.collect(),
             Direction::Symmetric => {
-                let silent =
-                    |node: u32| self.scope == Scope::Inductive && split[node as usize] == Split::Test as u8;
+                let silent = self.held_out(split);
                 let mut largest = BTreeMap::new();
                 for (source, target, weight) in heard.chain(told).filter(|edge| !silent(edge.0)) {
                     let kept = largest.entry((target, source)).or_insert(weight);
@@ -197,7 +200,7 @@ impl KnnGraph {
 
 impl Stage for KnnGraph {
     const KIND: &'static str = "KnnGraph";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {

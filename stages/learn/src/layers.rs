@@ -4,12 +4,9 @@
 
 use ablate_data::random::Draws;
 use burn::prelude::*;
-use burn::tensor::Device as BurnDevice;
-use burn::tensor::activation::relu;
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
 
-use crate::fused::{self, Geometry};
 use crate::weights::{Mode, Running, Weights};
 
 /// A square convolution without bias.
@@ -38,7 +35,7 @@ impl Conv2d {
         weights.insert(name, &shape, values);
     }
 
-    fn kernel(&self, weights: &Weights, mode: Mode) -> Tensor<4> {
+    pub(crate) fn kernel(&self, weights: &Weights, mode: Mode) -> Tensor<4> {
         weights.tensor(&format!("{}.weight", self.name), mode)
     }
 
@@ -47,73 +44,6 @@ impl Conv2d {
         let options = ConvOptions::new([self.stride; 2], [self.kernel / 2; 2], [1; 2], 1);
         conv2d(x, self.kernel(weights, mode), None, options)
     }
-}
-
-/// A convolution and the batch norm of its output.
-#[derive(Clone, Debug)]
-pub struct ConvNorm {
-    /// The convolution.
-    pub conv: Conv2d,
-    /// The batch norm.
-    pub norm: BatchNorm,
-}
-
-impl ConvNorm {
-    /// Initialises both.
-    pub fn initialise(&self, weights: &mut Weights, seed: u64) {
-        self.conv.initialise(weights, seed);
-        self.norm.initialise(weights);
-    }
-
-    /// `[B, H, W, input]` to `[B, ⌈H/stride⌉, ⌈W/stride⌉, output]`, and max(0, ·) if `relu`.
-    pub fn forward(
-        &self,
-        weights: &mut Weights,
-        x: Tensor<4>,
-        mode: Mode,
-        activation: Activation,
-    ) -> Tensor<4> {
-        if *weights.device() == BurnDevice::flex() {
-            self.forward_fused(weights, x, mode, activation)
-        } else {
-            let y = self.conv.forward(weights, x.permute([0, 3, 1, 2]), mode);
-            let y = self.norm.forward(weights, y, mode).permute([0, 2, 3, 1]);
-            if activation == Activation::Relu { relu(y) } else { y }
-        }
-    }
-
-    fn forward_fused(
-        &self,
-        weights: &mut Weights,
-        x: Tensor<4>,
-        mode: Mode,
-        activation: Activation,
-    ) -> Tensor<4> {
-        let [batch, height, width, input] = x.dims();
-        let Conv2d { output, kernel, stride, .. } = self.conv;
-        let geometry = Geometry { batch, height, width, input, output, kernel, stride };
-        let kernel = self.conv.kernel(weights, mode);
-        let (scale, shift) = self.norm.affine(weights, mode);
-        let rectified = activation == Activation::Relu;
-        if mode == Mode::Evaluate {
-            let (factor, summand) = self.norm.running_affine(weights, scale, shift);
-            return fused::conv_affine(x, kernel, factor, summand, geometry, rectified);
-        }
-        let (y, mean, variance) =
-            fused::conv_norm(x, kernel, scale, shift, geometry, BatchNorm::EPSILON, rectified);
-        let [batch, height, width, _] = y.dims();
-        self.norm.remember(weights, mean, variance, batch * height * width);
-        y
-    }
-}
-
-/// What follows a batch norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    None,
-    /// max(0, ·).
-    Relu,
 }
 
 /// A linear layer, y = x Wᵀ + b.
@@ -162,7 +92,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    const EPSILON: f64 = 1e-5;
+    pub(crate) const EPSILON: f64 = 1e-5;
     /// Share of the newest batch in the running statistics.
     const MOMENTUM: f64 = 0.1;
 
@@ -186,13 +116,13 @@ impl BatchNorm {
         batch.output
     }
 
-    fn affine(&self, weights: &Weights, mode: Mode) -> (Tensor<1>, Tensor<1>) {
+    pub(crate) fn affine(&self, weights: &Weights, mode: Mode) -> (Tensor<1>, Tensor<1>) {
         let part = |part: &str| weights.tensor(&format!("{}.{part}", self.name), mode);
         (part("weight"), part("bias"))
     }
 
     /// The factor and summand that evaluation comes to.
-    fn running_affine(
+    pub(crate) fn running_affine(
         &self,
         weights: &Weights,
         scale: Tensor<1>,
@@ -205,7 +135,7 @@ impl BatchNorm {
 
     /// Blends a batch of `count` values a channel into the running statistics. Batches are normalised by their biased
     /// variance, and the running variance is of unbiased ones, as in PyTorch (burn's own module keeps biased ones).
-    fn remember(&self, weights: &mut Weights, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+    pub(crate) fn remember(&self, weights: &mut Weights, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
         let unbiased = count as f64 / count.saturating_sub(1).max(1) as f64;
         let blend = |old: &Tensor<1>, new: Tensor<1>, correction: f64| {
             old.clone().mul_scalar(1.0 - Self::MOMENTUM)
@@ -220,6 +150,8 @@ impl BatchNorm {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device as BurnDevice;
+
     use super::*;
     use crate::weights::host;
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Embeddings, Labelled};
 use crate::metrics::{accuracy, mean_and_std};
+use crate::rows;
 
 /// Rows a chunk of a product.
 const CHUNK: usize = 512;
@@ -27,52 +28,25 @@ const PARTS: usize = 16;
 /// a labelled sample of the train and test splits, by the first repeat: `index` (row of the data set), `split`, `label`,
 /// `prediction`, and its probability `confidence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinearEval {
     /// Steps of Adam, each over the whole training split.
-    #[serde(default = "default_steps")]
     pub steps: usize,
     /// Learning rate.
-    #[serde(default = "default_lr")]
     pub lr: f64,
     /// Decay added to the gradient of the weights, not of the bias.
-    #[serde(default)]
     pub weight_decay: f64,
     /// Times it is trained from new initial weights.
-    #[serde(default = "default_repeats")]
     pub repeats: usize,
     /// Whether features are first given mean 0 and variance 1 over the training split. The original has them as they
     /// are, and then 100 steps stop well short of the optimum for features of small scale, such as unit vectors: the
     /// figure measures scale as much as content. A published figure is reproduced with `false`.
-    #[serde(default = "default_standardise")]
     pub standardise: bool,
-}
-
-fn default_steps() -> usize {
-    100
-}
-
-fn default_lr() -> f64 {
-    0.01
-}
-
-fn default_repeats() -> usize {
-    20
-}
-
-fn default_standardise() -> bool {
-    true
 }
 
 impl Default for LinearEval {
     fn default() -> Self {
-        Self {
-            steps: default_steps(),
-            lr: default_lr(),
-            weight_decay: 0.0,
-            repeats: default_repeats(),
-            standardise: default_standardise(),
-        }
+        Self { steps: 100, lr: 0.01, weight_decay: 0.0, repeats: 20, standardise: true }
     }
 }
 
@@ -152,24 +126,25 @@ impl Probes {
     }
 
     /// Each repeat's most probable class of each row, `[repeats][N]`; of equals, the lowest.
-    fn predict(&self, rows: ArrayView2<'_, f32>) -> Vec<Vec<Prediction>> {
+    fn predict(&self, samples: ArrayView2<'_, f32>) -> Vec<Vec<Prediction>> {
         let repeats = self.weights.ncols() / self.classes;
-        let chunks: Vec<ArrayView2<'_, f32>> = rows.axis_chunks_iter(Axis(0), CHUNK).collect();
-        let chunks: Vec<Array2<f32>> = chunks.into_par_iter().map(|rows| self.logits(rows)).collect();
-        let mut predictions = vec![Vec::with_capacity(rows.nrows()); repeats];
-        for mut logits in chunks {
+        let chunks: Vec<ArrayView2<'_, f32>> = samples.axis_chunks_iter(Axis(0), CHUNK).collect();
+        let of_chunk = |samples: ArrayView2<'_, f32>| {
+            let mut logits = self.logits(samples);
+            let mut predictions = vec![Vec::with_capacity(samples.nrows()); repeats];
             for mut row in logits.outer_iter_mut() {
                 let row = row.as_slice_mut().expect("row-major");
                 for (probe, predictions) in row.chunks_exact_mut(self.classes).zip(&mut predictions) {
                     softmax(probe);
-                    let classes = probe.iter().copied().enumerate();
-                    let best = classes.reduce(|best, next| if next.1 > best.1 { next } else { best });
-                    let (class, probability) = best.expect("at least one class");
-                    predictions.push(Prediction { class: class as i64, probability });
+                    let class = rows::largest(probe);
+                    predictions.push(Prediction { class: class as i64, probability: probe[class] });
                 }
             }
-        }
-        predictions
+            predictions
+        };
+        // Logits are reduced where they are made: those of all samples would take classes times as much memory.
+        let chunks: Vec<Vec<Vec<Prediction>>> = chunks.into_par_iter().map(of_chunk).collect();
+        (0..repeats).map(|repeat| chunks.iter().flat_map(|of| &of[repeat]).copied().collect()).collect()
     }
 }
 
@@ -232,7 +207,9 @@ impl LinearEval {
             }
             adam.step(&mut probes.weights, &gradient, self.lr);
             if !probes.weights.iter().all(|weight| weight.is_finite()) {
-                return Err(StageError::Diverged { loss: f64::NAN, epoch: 0, step });
+                let step = step + 1;
+                let found = format!("the probe's weights are no longer finite after step {step}; lower `lr`");
+                return Err(StageError::Failed(found));
             }
             job.progress(step as u64 + 1, self.steps as u64, "step", "");
         }
@@ -348,4 +325,79 @@ fn write_predictions(
         .with("prediction", integers(&|row| row.1.class))
         .with("confidence", Column::F64(rows.iter().map(|row| f64::from(row.1.probability)).collect()))
         .write(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waves(rows: usize, dim: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, dim), |(i, j)| (0.7 * i as f32 + 1.3 * j as f32).sin())
+    }
+
+    /// The sum over the probes of their mean cross-entropies, in f64.
+    fn loss(weights: &Array2<f64>, rows: &Array2<f32>, labels: &[usize], classes: usize) -> f64 {
+        let dim = rows.ncols();
+        let mut total = 0.0;
+        for (row, &label) in rows.outer_iter().zip(labels) {
+            let logit = |column: usize| -> f64 {
+                let product = |j: usize| f64::from(row[j]) * weights[[j, column]];
+                weights[[dim, column]] + (0..dim).map(product).sum::<f64>()
+            };
+            for first in (0..weights.ncols()).step_by(classes) {
+                let exponentials: f64 = (0..classes).map(|class| logit(first + class).exp()).sum();
+                total += exponentials.ln() - logit(first + label);
+            }
+        }
+        total / rows.nrows() as f64
+    }
+
+    #[test]
+    fn the_gradient_equals_finite_differences() {
+        let (rows, classes, repeats) = (waves(1100, 4), 3, 2);
+        let labels: Vec<usize> = (0..1100).map(|i| i * i % classes).collect();
+        let probes = Probes::new(4, classes, repeats, &mut Draws::named(1, "test"));
+        let found = probes.gradient(rows.view(), &labels);
+        let weights = probes.weights.mapv(f64::from);
+        for ((i, j), &found) in found.indexed_iter() {
+            let at = |by: f64| {
+                let mut moved = weights.clone();
+                moved[[i, j]] += by;
+                loss(&moved, &rows, &labels, classes)
+            };
+            let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((f64::from(found) - expected).abs() < 1e-5, "[{i}, {j}]: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn adam_follows_its_formulas() {
+        let start = [0.5, -1.25, 2.0];
+        let mut weights = Array2::from_shape_vec((1, 3), start.map(|w| w as f32).to_vec()).unwrap();
+        let mut adam = Adam::new(&weights);
+        let mut slow = start.map(|w: f64| (w, 0.0, 0.0));
+        for step in 1..=6 {
+            let gradient = weights.mapv(|w| 0.3 * w * w - 0.1);
+            adam.step(&mut weights, &gradient, 0.05);
+            for (w, m, v) in &mut slow {
+                let g = 0.3 * *w * *w - 0.1;
+                *m = 0.9 * *m + 0.1 * g;
+                *v = 0.999 * *v + 0.001 * g * g;
+                let (m_hat, v_hat) = (*m / (1.0 - 0.9f64.powi(step)), *v / (1.0 - 0.999f64.powi(step)));
+                *w -= 0.05 * m_hat / (v_hat.sqrt() + 1e-8);
+            }
+        }
+        for (found, (expected, ..)) in weights.iter().zip(slow) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn features_are_standardised_by_the_training_split() {
+        let mut train = ndarray::array![[1.0, 5.0], [3.0, 5.0]];
+        let mut test = ndarray::array![[5.0, 9.0]];
+        standardise(&mut train, &mut test);
+        assert_eq!(train, ndarray::array![[-1.0, 0.0], [1.0, 0.0]]);
+        assert_eq!(test, ndarray::array![[3.0, 0.0]]);
+    }
 }

@@ -1,15 +1,15 @@
 //! Objectives on plain tensors. Each returns a tensor of one element, the mean over the batch.
 //!
-//! Burn has an NT-Xent of its own; these are kept apart from it because the directions are needed one by one (some papers
-//! anchor on one view only), and because each is held to a slow loop and to values of the original programs.
+//! Burn has an NT-Xent of its own; the one here is held, as every loss, to a slow loop and to values of the original programs,
+//! and its sums have a fixed order.
 
 mod contrastive;
 mod neighbour;
 mod self_label;
 
-pub use contrastive::{nt_xent, nt_xent_one_sided};
+pub use contrastive::nt_xent;
 pub use neighbour::nnclr;
-pub use self_label::{Confident, confidence_cross_entropy};
+pub use self_label::confidence_cross_entropy;
 
 use burn::prelude::*;
 
@@ -47,7 +47,7 @@ pub(crate) mod testing {
     pub fn tensor(rows: &[Vec<f64>]) -> Tensor<2> {
         let flat: Vec<f32> = rows.iter().flatten().map(|&x| x as f32).collect();
         let shape = [rows.len(), rows[0].len()];
-        Tensor::from_data(burn::tensor::TensorData::new(flat, shape), &BurnDevice::flex())
+        crate::rows::upload(flat, shape, &BurnDevice::flex())
     }
 
     pub fn value(loss: Tensor<1>) -> f64 {

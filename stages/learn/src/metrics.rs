@@ -43,10 +43,22 @@ impl Contingency {
         self.clusters.len()
     }
 
+    /// Most clusters, and most classes, that are matched: the time grows with their cube, the memory with their square.
+    pub const MAX_SIDE: usize = 4096;
+
+    /// The greater of the numbers of clusters and of classes, those that hold a sample.
+    pub fn side(&self) -> usize {
+        self.clusters.len().max(self.classes.len())
+    }
+
     /// The one-to-one matching of clusters to classes that keeps most samples (Hungarian method): cluster id → class
     /// id. Where there are more clusters than classes, those left over are missing.
+    ///
+    /// # Panics
+    /// When there are more than [`MAX_SIDE`](Self::MAX_SIDE) clusters or classes.
     pub fn matching(&self) -> BTreeMap<i64, i64> {
-        let side = self.clusters.len().max(self.classes.len());
+        let side = self.side();
+        assert!(side <= Self::MAX_SIDE, "{side} clusters or classes are too many to be matched");
         let weights = Matrix::from_fn(side, side, |(cluster, class)| {
             self.counts.get(cluster).and_then(|row| row.get(class)).map_or(0, |&count| count as i64)
         });

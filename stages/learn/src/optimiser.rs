@@ -9,6 +9,7 @@ use burn::tensor::Gradients;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rows;
 use crate::weights::{Weights, download};
 
 /// How parameters follow their gradients. Symbols: p parameter, g gradient, γ learning rate, λ weight decay.
@@ -99,8 +100,9 @@ impl Optimiser {
         | Self::AdamW { weight_decay, .. }) = *self;
         check("weight_decay", weight_decay, weight_decay >= 0.0 && weight_decay.is_finite(), "at least 0");
         match *self {
-            Self::Sgd { momentum, .. } => {
+            Self::Sgd { momentum, nesterov, .. } => {
                 check("momentum", momentum, (0.0..1.0).contains(&momentum), "in [0, 1)");
+                check("momentum", momentum, momentum > 0.0 || !nesterov, "above 0 for `nesterov`");
             }
             Self::Adam { betas, epsilon, .. } | Self::AdamW { betas, epsilon, .. } => {
                 check("betas", betas.0, (0.0..1.0).contains(&betas.0), "in [0, 1)");
@@ -211,30 +213,28 @@ impl OptimiserState {
         tensors
     }
 
-    /// The state of `optimiser` for `weights`, as [`store`](Self::store) left it.
+    /// The state of the same optimiser for `weights`, as [`store`](Self::store) left it.
     ///
     /// # Errors
     /// Where a tensor is not of the parameter's size.
-    pub fn load(
-        optimiser: Optimiser,
-        weights: &Weights,
-        prefix: &str,
-        tensors: &Tensors,
-    ) -> Result<Self, BadArtifact> {
+    pub fn load(&self, weights: &Weights, prefix: &str, tensors: &Tensors) -> Result<Self, BadArtifact> {
         let mut moments = BTreeMap::new();
         for (name, parameter) in weights.parameters() {
             let read = |part: &str| -> Result<Tensor<1>, BadArtifact> {
                 let values = tensors.f32(&format!("{prefix}{name}.{part}"))?.to_vec();
-                let length = values.len();
-                if [length] != parameter.leaf().dims() {
-                    return Err(BadArtifact::new(format!("moment of `{name}` has {length} elements")));
+                let length = [values.len()];
+                if length != parameter.leaf().dims() {
+                    return Err(BadArtifact::new(format!(
+                        "moment of `{name}` has {} elements",
+                        values.len()
+                    )));
                 }
-                Ok(Tensor::from_data(burn::tensor::TensorData::new(values, [length]), weights.device()))
+                Ok(rows::upload(values, length, weights.device()))
             };
             if !tensors.contains(&format!("{prefix}{name}.first")) {
                 continue;
             }
-            let second = match optimiser {
+            let second = match self.optimiser {
                 Optimiser::Sgd { .. } => None,
                 Optimiser::Adam { .. } | Optimiser::AdamW { .. } => Some(read("second")?),
             };
@@ -242,7 +242,7 @@ impl OptimiserState {
             let steps = steps.ok_or_else(|| BadArtifact::new(format!("no step count for `{name}`")))?;
             moments.insert(name.to_owned(), Moments { first: read("first")?, second, steps });
         }
-        Ok(Self { optimiser, moments })
+        Ok(Self { optimiser: self.optimiser, moments })
     }
 }
 
@@ -352,7 +352,7 @@ mod tests {
                     let stored = state.store("o.", Tensors::new());
                     let mut copy = start();
                     copy.load("", &weights.store("", Tensors::new())).unwrap();
-                    let mut resumed = OptimiserState::load(optimiser, &copy, "o.", &stored).unwrap();
+                    let mut resumed = OptimiserState::new(optimiser).load(&copy, "o.", &stored).unwrap();
                     for lr in &RATES[3..] {
                         let gradients = gradients(&copy);
                         resumed.step(&mut copy, gradients, *lr);
@@ -382,5 +382,8 @@ mod tests {
                 FieldError::new("optimiser.momentum", "must be in [0, 1), is 1"),
             ]
         );
+        let optimiser = Optimiser::Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: true };
+        let errors = optimiser.validate("optimiser");
+        assert_eq!(errors, [FieldError::new("optimiser.momentum", "must be above 0 for `nesterov`, is 0")]);
     }
 }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// It stays.
     Constant,
-    /// A linear warm-up from 0, whose last unit has the full rate, then half a cosine down to `final_lr`
-    /// (Loshchilov & Hutter 2017, eq. 5, without restarts).
+    /// A linear warm-up from 0, whose last unit (step or epoch) has the full rate, then half a cosine down to `final_lr`
+    /// (Loshchilov & Hutter 2017, eq. 5, without restarts). The first unit has the rate 0, so a warm-up of a single one
+    /// only delays the start.
     Cosine {
         /// Length of the warm-up, in epochs.
         #[serde(default)]

@@ -13,89 +13,70 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Assignment;
+use crate::course::write_curve;
 use crate::device;
 use crate::ema;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Showing};
 use crate::layers::Linear;
 use crate::losses::confidence_cross_entropy;
 use crate::optimiser::{Optimiser, OptimiserState};
+use crate::rows::{largest, upload};
 use crate::schedule::Schedule;
-use crate::training::{Objective, Pass, Term, Training, seen_rows, write_curve};
+use crate::training::{Objective, Pass, Training, seen_rows};
 use crate::weights::{Mode, Weights, host};
 
 /// Trains backbone and cluster head on their own confident predictions, on the train and unlabelled splits; test images
 /// are assigned to clusters at the end and not trained on.
 ///
-/// Reads the `encoder`, the `images`, and the initial clusters `assignment`, which an encoder without a cluster head needs:
-/// a head is then fitted to them on the frozen features first. Writes the `encoder`, the `assignment` of every image with
-/// its probabilities, and the learning `curve`, where a step without any confident image has the loss 0 and changes nothing.
+/// Reads the `encoder`, the `images`, and the initial clusters `assignment`: a cluster head is fitted to them on the frozen
+/// features first, and takes the place of one the encoder has. Without an `assignment`, training goes on from the encoder's
+/// own head. Writes the `encoder`, the `assignment` of every image, by its weak view, with probabilities, and the learning
+/// `curve`, where a step without any confident image has the loss 0 and moves no parameter; the running statistics of batch
+/// norms move at each step, as in SCAN's program.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct SelfLabel {
     /// The probability above which a prediction counts as confident. The default is SCAN's; GCC uses 0.98.
-    #[serde(default = "threshold")]
     pub threshold: f64,
     /// Whether clusters weigh the same, however many confident images each has.
-    #[serde(default = "balance")]
     pub balance: bool,
-    /// Passes over the images.
-    #[serde(default = "epochs")]
+    /// Passes over the images. The default is SCAN's and GCC's for CIFAR.
     pub epochs: usize,
-    /// Images a step.
-    #[serde(default = "batch")]
+    /// Images a step. The default is SCAN's and GCC's for CIFAR.
     pub batch: usize,
-    /// How parameters follow their gradients.
-    #[serde(default = "optimiser")]
+    /// How parameters follow their gradients. The default is SCAN's; GCC has a rate of 5e-5.
     pub optimiser: Optimiser,
     /// How the learning rate moves.
-    #[serde(default = "schedule")]
     pub schedule: Schedule,
-    /// The view predictions are made on.
-    #[serde(default = "weak")]
+    /// The view predictions are made on, while training and in the end.
     pub weak: Views,
     /// The view they are learned on.
-    #[serde(default = "strong")]
     pub strong: Views,
-    /// α: after each step, parameters are replaced by their moving average, shadow ← α shadow + (1 − α) parameter.
-    #[serde(default)]
+    /// α: after each step, parameters are replaced by their moving average, shadow ← α shadow + (1 − α) parameter. SCAN's
+    /// program, whose default is 0.999, also sets the running statistics back to their initial values each time; here they go
+    /// on, since statistics of other parameters normalise nothing.
     pub ema: Option<f64>,
 }
 
-fn threshold() -> f64 {
-    0.99
-}
-
-fn balance() -> bool {
-    true
-}
-
-fn epochs() -> usize {
-    200
-}
-
-fn batch() -> usize {
-    1000
-}
-
-fn optimiser() -> Optimiser {
-    Optimiser::Adam { lr: 1e-4, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 1e-4 }
-}
-
-fn weak() -> Views {
-    Views::Weak { resize: None, crop: None }
-}
-
-fn strong() -> Views {
-    Views::Strong { size: None, ops: 4, cutout: 16 }
-}
-
-fn schedule() -> Schedule {
-    Schedule::Constant
+impl Default for SelfLabel {
+    fn default() -> Self {
+        Self {
+            threshold: 0.99,
+            balance: true,
+            epochs: 200,
+            batch: 1000,
+            optimiser: Optimiser::Adam { lr: 1e-4, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 1e-4 },
+            schedule: Schedule::Constant,
+            weak: Views::PLAIN,
+            strong: Views::Strong { size: None, ops: 4, cutout: 16 },
+            ema: None,
+        }
+    }
 }
 
 impl Stage for SelfLabel {
     const KIND: &'static str = "SelfLabel";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -115,15 +96,11 @@ impl Stage for SelfLabel {
     }
 
     fn validate(&self) -> Vec<FieldError> {
-        let mut errors = self.optimiser.validate("optimiser");
-        errors.extend(self.schedule.validate("schedule", self.epochs));
+        let mut errors = self.training().validate();
         errors.extend(self.weak.validate("weak"));
         errors.extend(self.strong.validate("strong"));
         if !(0.0..1.0).contains(&self.threshold) {
             errors.push(FieldError::new("threshold", format!("must be in [0, 1), is {}", self.threshold)));
-        }
-        if self.batch < 2 {
-            errors.push(FieldError::new("batch", format!("must be at least 2, is {}", self.batch)));
         }
         if let Some(alpha) = self.ema.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
             errors.push(FieldError::new("ema", format!("must be in [0, 1], is {alpha}")));
@@ -141,62 +118,105 @@ impl Stage for SelfLabel {
         let encoder = Encoder::from_job(job, "encoder", &device)?;
         encoder.check_images(&images, "encoder")?;
         let mut encoder = match (job.optional_input("assignment"), encoder.architecture().clusters) {
-            (Some(_), None) => {
-                fit_head(encoder, &images, &Assignment::from_job(job, "assignment")?, job.seed())?
+            (Some(_), _) => {
+                let clusters = Assignment::from_job(job, "assignment")?;
+                self.with_fitted_head(encoder, &images, &clusters, job)?
             }
-            (_, Some(_)) => encoder.without_projector(),
+            (None, Some(_)) => encoder.without_projector(),
             (None, None) => {
                 let reason = "it has no cluster head; wire the clusters to begin with to `assignment`";
                 return Err(StageError::input("encoder", reason));
             }
         };
-        let objective = SelfLabelling {
+        let mut objective = SelfLabelling {
             threshold: self.threshold,
             balance: self.balance,
             shadow: self.ema.map(|alpha| (alpha, encoder.weights.clone())),
         };
-        let mut terms = [Term { objective: Box::new(objective), weight: 1.0, epochs: 0..self.epochs }];
-        let training = Training {
-            epochs: self.epochs,
-            batch: self.batch,
-            optimiser: self.optimiser,
-            schedule: self.schedule,
-            views: [self.weak.augmentations(1), self.strong.augmentations(1)].concat(),
-        };
-        let curve = training.run(job, &mut encoder, &mut terms, &images)?;
+        let curve = self.training().run(job, &mut encoder, &mut objective, &images)?;
         let idle = curve.iter().filter(|point| point.loss == 0.0).count();
         if idle > 0 {
             job.log(format!(
-                "{idle} of {} steps had no image above the threshold {}",
+                "{idle} of {} steps had a loss of 0: no image was above the threshold {}, or nothing was left to learn",
                 curve.len(),
                 self.threshold
             ));
         }
         encoder.write(job.output("encoder"))?;
-        assign(&mut encoder, &images, self.batch).write(job.output("assignment"))?;
+        self.assign(&mut encoder, &images, job)?.write(job.output("assignment"))?;
         write_curve(&curve, job.output("curve"))
     }
 }
 
-/// The cluster of every image by the encoder's cluster head, with probabilities.
-fn assign(encoder: &mut Encoder, images: &ImageSet, batch: usize) -> Assignment {
-    let num_clusters = encoder.architecture().clusters.expect("only encoders with a cluster head get here");
-    let rows: Vec<u32> = (0..).take(images.len()).collect();
-    let mut probabilities = Vec::with_capacity(images.len() * num_clusters);
-    for rows in rows.chunks(batch) {
-        let h = encoder.features(encoder.prepare(images, rows), Mode::Evaluate);
-        probabilities.extend(host(softmax(encoder.cluster(h, Mode::Evaluate), 1)));
+impl SelfLabel {
+    fn training(&self) -> Training {
+        Training {
+            kind: Self::KIND,
+            epochs: self.epochs,
+            batch: self.batch,
+            optimiser: self.optimiser,
+            schedule: self.schedule,
+            views: [self.weak.augmentations(1), self.strong.augmentations(1)].concat(),
+        }
     }
-    let most = |row: &[f32]| -> i64 {
-        let (cluster, _) = (0..).zip(row).reduce(|a, b| if b.1 > a.1 { b } else { a }).expect("K is above 0");
-        cluster
-    };
-    Assignment {
-        cluster: probabilities.chunks_exact(num_clusters).map(most).collect(),
-        num_clusters,
-        probabilities: Some(probabilities),
-        labels: Some(images.labels.clone()),
-        split: images.split.iter().map(|&split| split as u8).collect(),
+
+    fn showing<'a>(&'a self, images: &'a Arc<ImageSet>, rows: Vec<u32>) -> Showing<'a> {
+        Showing { images, rows, view: &self.weak, batch: self.batch }
+    }
+
+    /// The cluster of every image by the encoder's cluster head, with probabilities.
+    fn assign(
+        &self,
+        encoder: &mut Encoder,
+        images: &Arc<ImageSet>,
+        job: &mut Job<'_>,
+    ) -> Result<Assignment, StageError> {
+        let num_clusters =
+            encoder.architecture().clusters.expect("only encoders with a cluster head get here");
+        let mut probabilities = Vec::with_capacity(images.len() * num_clusters);
+        let everything = self.showing(images, (0..).take(images.len()).collect());
+        encoder.show(&everything, job, |encoder, _, features| {
+            probabilities.extend(host(softmax(encoder.cluster(features, Mode::Evaluate), 1)));
+            Ok(())
+        })?;
+        Ok(Assignment {
+            cluster: probabilities.chunks_exact(num_clusters).map(|row| largest(row) as i64).collect(),
+            num_clusters,
+            probabilities: Some(probabilities),
+            labels: Some(images.labels.clone()),
+            split: images.split.iter().map(|&split| split as u8).collect(),
+        })
+    }
+
+    /// The encoder with a cluster head that predicts `clusters` from the frozen features of the images training may see.
+    fn with_fitted_head(
+        &self,
+        encoder: Encoder,
+        images: &Arc<ImageSet>,
+        clusters: &Assignment,
+        job: &mut Job<'_>,
+    ) -> Result<Encoder, StageError> {
+        if clusters.cluster.len() != images.len() {
+            let reason = format!("it has {} rows for {} images", clusters.cluster.len(), images.len());
+            return Err(StageError::input("assignment", reason));
+        }
+        let rows = seen_rows(images)?;
+        let targets: Vec<usize> = rows.iter().map(|&row| clusters.cluster[row as usize] as usize).collect();
+        let mut encoder = encoder.with_cluster_head(clusters.num_clusters, job.seed());
+        let mut features = Vec::new();
+        encoder.show(&self.showing(images, rows), job, |_, _, batch| {
+            features.push(batch);
+            Ok(())
+        })?;
+        let head = fit_head(Tensor::cat(features, 0), &targets, clusters.num_clusters, job.seed());
+        for (name, parameter) in encoder.weights.parameters_mut() {
+            match name {
+                "cluster_head.weight" => parameter.set(head.weight.clone().flatten(0, 1)),
+                "cluster_head.bias" => parameter.set(head.bias.clone()),
+                _ => {}
+            }
+        }
+        Ok(encoder)
     }
 }
 
@@ -204,38 +224,33 @@ fn assign(encoder: &mut Encoder, images: &ImageSet, batch: usize) -> Assignment 
 /// then.
 const FIT: (usize, f64) = (200, 0.01);
 
-/// The encoder with a cluster head that predicts `clusters` from the frozen features: softmax regression on the features of
-/// the images training may see, standardised, by full-batch Adam. The standardisation is folded into the head.
-fn fit_head(
-    encoder: Encoder,
-    images: &ImageSet,
-    clusters: &Assignment,
-    seed: u64,
-) -> Result<Encoder, StageError> {
-    if clusters.cluster.len() != images.len() {
-        let reason = format!("it has {} rows for {} images", clusters.cluster.len(), images.len());
-        return Err(StageError::input("assignment", reason));
-    }
-    let mut encoder = encoder.with_cluster_head(clusters.num_clusters, seed);
-    let rows = seen_rows(images);
-    let features: Vec<_> = rows
-        .chunks(256)
-        .map(|rows| encoder.features(encoder.prepare(images, rows), Mode::Evaluate))
-        .collect();
-    let features = Tensor::cat(features, 0);
-    let [n, dim] = features.dims();
-    let mean = features.clone().mean_dim(0);
-    let std = (features.clone() - mean.clone()).powi_scalar(2).mean_dim(0).sqrt().clamp_min(1e-6);
-    let x = (features - mean.clone()) / std.clone();
-    let mut share = vec![0.0; n * clusters.num_clusters];
-    for (place, &row) in rows.iter().enumerate() {
-        share[place * clusters.num_clusters + clusters.cluster[row as usize] as usize] = 1.0 / n as f32;
-    }
-    let share = burn::tensor::TensorData::new(share, [n, clusters.num_clusters]);
-    let share = Tensor::<2>::from_data(share, encoder.weights.device());
+/// Features with a smaller standard deviation say nothing of an image.
+const LEAST_STD: f64 = 1e-6;
 
-    let head = Linear { name: "head".to_owned(), input: dim, output: clusters.num_clusters, bias: true };
-    let mut weights = Weights::new(encoder.weights.device());
+/// A linear layer.
+struct Head {
+    /// `[K, D]`.
+    weight: Tensor<2>,
+    /// `[K]`.
+    bias: Tensor<1>,
+}
+
+/// Softmax regression of `targets` in `0..clusters` on `features` `[N, D]`, standardised, by full-batch Adam. The
+/// standardisation is folded into the layer; features that are the same for all, as of a dead ReLU, have the weight 0.
+fn fit_head(features: Tensor<2>, targets: &[usize], clusters: usize, seed: u64) -> Head {
+    let ([n, dim], device) = (features.dims(), features.device());
+    let mean = features.clone().mean_dim(0);
+    let std = (features.clone() - mean.clone()).powi_scalar(2).mean_dim(0).sqrt();
+    let scale = std.clone().greater_elem(LEAST_STD).float() / std.clamp_min(LEAST_STD);
+    let x = (features - mean.clone()) * scale.clone();
+    let mut share = vec![0.0; n * clusters];
+    for (place, &target) in targets.iter().enumerate() {
+        share[place * clusters + target] = 1.0 / n as f32;
+    }
+    let share = upload(share, [n, clusters], &device);
+
+    let head = Linear { name: "head".to_owned(), input: dim, output: clusters, bias: true };
+    let mut weights = Weights::new(&device);
     head.initialise(&mut weights, seed);
     let (steps, lr) = FIT;
     let optimiser = Optimiser::Adam { lr, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.0 };
@@ -245,17 +260,10 @@ fn fit_head(
         let loss = (log_probability * share.clone()).sum_dim(1).sum().neg();
         state.step(&mut weights, loss.backward(), lr);
     }
-    let weight = weights.tensor::<2>("head.weight", Mode::Evaluate) / std;
+    let weight = weights.tensor::<2>("head.weight", Mode::Evaluate) * scale;
     let bias =
         weights.tensor::<1>("head.bias", Mode::Evaluate) - (weight.clone() * mean).sum_dim(1).flatten(0, 1);
-    for (name, parameter) in encoder.weights.parameters_mut() {
-        match name {
-            "cluster_head.weight" => parameter.set(weight.clone().flatten(0, 1)),
-            "cluster_head.bias" => parameter.set(bias.clone()),
-            _ => {}
-        }
-    }
-    Ok(encoder)
+    Head { weight, bias }
 }
 
 /// Predictions on the weak view, by batch statistics and without gradients, label the strong view.
@@ -275,7 +283,7 @@ impl Objective for SelfLabelling {
         };
         let weak = logits(weak, Mode::Observe);
         let strong = logits(strong, Mode::Train);
-        Some(confidence_cross_entropy(weak, strong, self.threshold, self.balance)?.loss)
+        confidence_cross_entropy(weak, strong, self.threshold, self.balance)
     }
 
     fn after_step(&mut self, encoder: &mut Encoder) {
@@ -297,5 +305,31 @@ impl Objective for SelfLabelling {
             Some((_, shadow)) => shadow.load(&format!("{prefix}shadow/"), tensors),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device as BurnDevice;
+
+    use super::*;
+
+    #[test]
+    fn a_fitted_head_tells_clusters_apart_and_gives_dead_features_no_weight() {
+        // Feature 0 is dead, 1 constant, 2 and 3 tell three clusters apart.
+        let targets: Vec<usize> = (0..60).map(|i| i % 3).collect();
+        let row = |i: usize| {
+            let (angle, noise) = ((i % 3) as f32 * 2.1, (i as f32 * 0.7).sin() * 0.2);
+            [0.0, 0.3, 5.0 + angle.cos() + noise, 0.01 * (angle.sin() - noise)]
+        };
+        let features: Vec<f32> = (0..60).flat_map(row).collect();
+        let features = upload(features, [60, 4], &BurnDevice::flex());
+        let head = fit_head(features.clone(), &targets, 3, 1);
+        for row in host(head.weight.clone()).chunks(4) {
+            assert_eq!(row[..2], [0.0, 0.0]);
+        }
+        let logits = host(features.matmul(head.weight.transpose()) + head.bias.unsqueeze());
+        let found: Vec<usize> = logits.chunks(3).map(largest).collect();
+        assert_eq!(found, targets);
     }
 }

@@ -11,6 +11,8 @@ use ablate_stage::{BadArtifact, TensorData, Tensors};
 use burn::prelude::*;
 use burn::tensor::Device as BurnDevice;
 
+use crate::rows;
+
 /// What a forward pass does besides computing its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -113,8 +115,8 @@ impl Weights {
     }
 
     fn upload(&self, values: Vec<f32>) -> Tensor<1> {
-        let length = values.len();
-        Tensor::from_data(burn::tensor::TensorData::new(values, [length]), &self.device)
+        let length = [values.len()];
+        rows::upload(values, length, &self.device)
     }
 
     /// A parameter as the layers use it: with gradients in [`Mode::Train`].
@@ -166,11 +168,6 @@ impl Weights {
         self.running.retain(|name, _| keep(name));
     }
 
-    /// How many numbers are trained.
-    pub fn count(&self) -> usize {
-        self.parameters.values().map(|parameter| parameter.shape.iter().product::<usize>()).sum()
-    }
-
     /// Puts everything into `tensors`, under `prefix` and the names PyTorch's `state_dict` has.
     #[must_use]
     pub fn store(&self, prefix: &str, mut tensors: Tensors) -> Tensors {
@@ -191,35 +188,37 @@ impl Weights {
         tensors
     }
 
-    /// Replaces every number by the tensor of its name under `prefix`. What else `tensors` holds is ignored.
+    /// Replaces every number by the tensor of its name under `prefix`, or none where one does not fit. What else `tensors`
+    /// holds is ignored.
     ///
     /// # Errors
     /// Where one is missing, or has another shape or type.
     pub fn load(&mut self, prefix: &str, tensors: &Tensors) -> Result<(), BadArtifact> {
-        let device = self.device.clone();
         let read = |name: &str, shape: &[usize]| -> Result<Tensor<1>, BadArtifact> {
             let found = tensors.get(name)?.shape();
             if found != shape {
                 return Err(BadArtifact::new(format!("tensor `{name}` is {found:?}, expected {shape:?}")));
             }
-            let values = tensors.f32(name)?.to_vec();
-            let length = values.len();
-            Ok(Tensor::from_data(burn::tensor::TensorData::new(values, [length]), &device))
+            Ok(self.upload(tensors.f32(name)?.to_vec()))
         };
-        for (name, parameter) in &mut self.parameters {
+        let parameters = self.parameters.iter().map(|(name, parameter)| {
             let values = read(&format!("{prefix}{name}"), &parameter.shape)?;
-            parameter.set(values);
-        }
-        for (layer, running) in &mut self.running {
+            Ok((name.clone(), Parameter::new(parameter.shape.clone(), values)))
+        });
+        let parameters = parameters.collect::<Result<_, BadArtifact>>()?;
+        let running = self.running.iter().map(|(layer, running)| {
             let channels = running.mean.dims();
             let name = format!("{prefix}{layer}.num_batches_tracked");
             let batches = tensors.i64(&name)?.first().copied();
-            *running = Running {
+            let running = Running {
                 mean: read(&format!("{prefix}{layer}.running_mean"), &channels)?,
                 variance: read(&format!("{prefix}{layer}.running_var"), &channels)?,
                 batches: batches.ok_or_else(|| BadArtifact::new(format!("tensor `{name}` is empty")))?,
             };
-        }
+            Ok((layer.clone(), running))
+        });
+        let running = running.collect::<Result<_, BadArtifact>>()?;
+        (self.parameters, self.running) = (parameters, running);
         Ok(())
     }
 }
@@ -274,6 +273,13 @@ mod tests {
         assert_eq!(message, "tensor `fc.bias` is [3], expected [2]");
         let message = example().load("", &Tensors::new()).unwrap_err().to_string();
         assert_eq!(message, "it has no tensor `fc.bias`");
+        let mut weights = example();
+        let with_one_bad = example()
+            .store("", Tensors::new())
+            .with("fc.bias", &[2], TensorData::F32(vec![9.0; 2]))
+            .with("fc.weight", &[1], TensorData::F32(vec![9.0]));
+        weights.load("", &with_one_bad).unwrap_err();
+        assert_eq!(weights.store("", Tensors::new()), example().store("", Tensors::new()), "all or nothing");
     }
 
     #[test]

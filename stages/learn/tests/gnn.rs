@@ -17,7 +17,7 @@ fn waves(rows: usize, dim: usize, a: f64, b: f64, c: f64) -> Vec<f32> {
 }
 
 fn unit_rows(mut values: Vec<f32>, dim: usize) -> Vec<f32> {
-    ablate_learn::knn::normalise_rows(&mut values, dim);
+    ablate_learn::rows::normalise(&mut values, dim);
     values
 }
 

@@ -1,6 +1,6 @@
 //! Values of the original programs, for inputs given by formulas.
 
-use ablate_learn::losses::{confidence_cross_entropy, nt_xent, nt_xent_one_sided};
+use ablate_learn::losses::{confidence_cross_entropy, nt_xent};
 use burn::prelude::*;
 use burn::tensor::Device;
 
@@ -16,26 +16,21 @@ fn check(name: &str, loss: Tensor<1>, expected: f64) {
 }
 
 #[test]
-fn contrastive_losses_are_those_of_cc_and_scan() {
+fn the_contrastive_loss_is_that_of_cc() {
     let z0 = waves(4, 8, 1.0, (0.7, 1.3, 0.1));
     let z1 = waves(4, 8, 1.0, (0.7, 1.3, 0.4));
-    check("InstanceLoss of CC, τ 0.5", nt_xent(z0.clone(), z1.clone(), 0.5), 1.2736765696);
-    check("SimCLRLoss of SCAN, τ 0.1", nt_xent_one_sided(z0, z1, 0.1), 0.5578253123);
+    check("InstanceLoss of CC, τ 0.5", nt_xent(z0, z1, 0.5), 1.2736765696);
 }
 
 #[test]
 fn self_labelling_is_that_of_scan() {
     let weak = waves(8, 4, 6.0, (1.1, 2.3, 0.3));
     let strong = waves(8, 4, 3.0, (1.1, 2.3, 0.9));
-    for (threshold, balance, expected, count) in [
-        (0.80, true, 0.4753657, 6),
-        (0.80, false, 0.4799384, 6),
-        (0.98, true, 0.5494498, 2),
-        (0.98, false, 0.5494498, 2),
-    ] {
+    for (threshold, balance, expected) in
+        [(0.80, true, 0.4753657), (0.80, false, 0.4799384), (0.98, true, 0.5494498), (0.98, false, 0.5494498)]
+    {
         let found = confidence_cross_entropy(weak.clone(), strong.clone(), threshold, balance)
             .expect("some rows are above the threshold");
-        assert_eq!(found.count, count, "threshold {threshold}");
-        check(&format!("threshold {threshold}, balance {balance}"), found.loss, expected);
+        check(&format!("threshold {threshold}, balance {balance}"), found, expected);
     }
 }

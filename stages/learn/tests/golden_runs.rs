@@ -4,7 +4,7 @@
 //! `REVISION`, and record the new digests beside it. Digests hold for processors with AVX-512 and FMA; kernels for others may
 //! round products differently, and there the test has nothing to say.
 
-mod bench;
+mod workbench;
 
 use ablate_learn::cluster::Cluster;
 use ablate_learn::cluster_eval::ClusterEval;
@@ -14,13 +14,11 @@ use ablate_learn::knn_eval::KnnEval;
 use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph};
 use ablate_learn::linear_eval::LinearEval;
 use ablate_stage::Stage;
-use bench::{Bench, write_embeddings};
+use workbench::{Run, Workbench, golden, write_embeddings};
 
-/// Kind, revision, and digest of each output.
-fn line<S: Stage + Sync>(bench: &Bench, stage: &S, inputs: &[(&str, &str)]) -> String {
-    bench.run(stage, inputs, 2).unwrap();
-    let digests = bench.digests(stage).into_iter().map(|(port, digest)| format!(" {port} {digest}"));
-    format!("{} {}{}", S::KIND, S::REVISION, digests.collect::<String>())
+fn line<S: Stage>(bench: &Workbench, stage: &S, inputs: &[(&str, &str)]) -> String {
+    bench.run(stage, Run::of(inputs, 2)).done();
+    golden(bench, stage, S::KIND)
 }
 
 #[test]
@@ -29,7 +27,7 @@ fn the_same_fields_give_the_same_bytes() {
     if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")) {
         return;
     }
-    let bench = Bench::new();
+    let bench = Workbench::new();
     write_embeddings(&bench.path("embeddings"), 150, 8, 3);
     let embeddings = ("embeddings", "embeddings");
     let graph =
@@ -38,18 +36,18 @@ fn the_same_fields_give_the_same_bytes() {
     let refine = GnnRefine { arch: sage, hidden: 6, epochs: 3, parts: 2, ..GnnRefine::default() };
     let found = [
         line(&bench, &graph, &[embeddings]),
-        line(&bench, &refine, &[embeddings, ("graph", "KnnGraph.graph")]),
+        line(&bench, &refine, &[embeddings, ("graph", "KnnGraph/graph")]),
         line(&bench, &LinearEval { steps: 5, repeats: 2, ..LinearEval::default() }, &[embeddings]),
         line(&bench, &KnnEval::default(), &[embeddings]),
         line(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings]),
-        line(&bench, &ClusterEval::default(), &[("assignment", "Cluster.assignment")]),
+        line(&bench, &ClusterEval::default(), &[("assignment", "Cluster/assignment")]),
     ];
     let recorded = [
-        "KnnGraph 1 graph a4c47921a2c9 metrics c5f032ee2f96",
-        "GnnRefine 1 curve b09ee4e4f2ad embeddings 25dd7a9503ed",
+        "KnnGraph 2 graph a4c47921a2c9 metrics c5f032ee2f96",
+        "GnnRefine 2 curve 544dc4b99496 embeddings 9dad6b37e59f",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
-        "Cluster 1 assignment 8b563c688ba7",
+        "Cluster 2 assignment 8b563c688ba7",
         "ClusterEval 1 metrics 9e890d27570f",
     ];
     assert_eq!(

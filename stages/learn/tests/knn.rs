@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ablate_learn::artifacts::{Embeddings, Graph};
-use ablate_learn::knn::{Similarity, nearest, normalise_rows};
+use ablate_learn::knn::{Similarity, nearest};
 use ablate_learn::knn_eval::vote;
 use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph, Scope};
+use ablate_learn::rows;
 use ndarray::Array2;
 
 /// sin(a·i + b·j + c), the inputs of the golden values.
@@ -13,10 +14,10 @@ fn waves(rows: usize, dim: usize, a: f64, b: f64, c: f64) -> Array2<f32> {
     Array2::from_shape_fn((rows, dim), |(i, j)| (a * i as f64 + b * j as f64 + c).sin() as f32)
 }
 
-fn normalised(mut rows: Array2<f32>) -> Array2<f32> {
-    let dim = rows.ncols();
-    normalise_rows(rows.as_slice_mut().unwrap(), dim);
-    rows
+fn normalised(mut table: Array2<f32>) -> Array2<f32> {
+    let dim = table.ncols();
+    rows::normalise(table.as_slice_mut().unwrap(), dim);
+    table
 }
 
 fn embeddings(rows: Array2<f32>, labels: &[i64], split: &[u8]) -> Embeddings {
@@ -112,6 +113,37 @@ fn an_inductive_graph_keeps_held_out_samples_out_of_what_others_hear() {
     assert_eq!(build(Direction::ToNeighbours), [(0, 2), (1, 0), (2, 0), (3, 2), (4, 2)]);
     let symmetric = build(Direction::Symmetric);
     assert_eq!(symmetric, [(2, 0), (0, 1), (0, 2), (4, 2), (2, 3), (2, 4)]);
+}
+
+/// Source, target and weight (its bits) of the edges between samples that are not held out.
+fn among_the_others(graph: &Graph) -> BTreeSet<(i64, i64, u32)> {
+    let ends = graph.source.iter().zip(&graph.target).zip(&graph.weight);
+    let others = ends.filter(|((source, target), _)| {
+        graph.split[**source as usize] != 1 && graph.split[**target as usize] != 1
+    });
+    others.map(|((&source, &target), weight)| (source, target, weight.to_bits())).collect()
+}
+
+#[test]
+fn nothing_of_an_inductive_graph_among_the_others_depends_on_held_out_samples() {
+    let split: Vec<u8> = (0..60).map(|i| [0, 0, 1, 2][i % 4]).collect();
+    let rows = waves(60, 5, 0.9, 0.6, 0.2);
+    let mut moved = rows.clone();
+    for (i, mut row) in moved.outer_iter_mut().enumerate().filter(|(i, _)| split[*i] == 1) {
+        row.mapv_inplace(|value| 3.0 * value - 0.1 * i as f32);
+    }
+    let [rows, moved] = [rows, moved].map(|rows| embeddings(rows, &[-1; 60], &split));
+    for metric in [Similarity::Cosine, Similarity::InnerProduct, Similarity::L2] {
+        for weight in [EdgeWeight::One, EdgeWeight::Heat { t: 2.0 }, EdgeWeight::InverseDegree] {
+            for direction in [Direction::FromNeighbours, Direction::ToNeighbours, Direction::Symmetric] {
+                let stage =
+                    KnnGraph { metric, weight, direction, scope: Scope::Inductive, ..KnnGraph::new(4) };
+                let [found, expected] =
+                    [&moved, &rows].map(|rows| among_the_others(&stage.build(rows).unwrap()));
+                assert_eq!(found, expected, "{stage:?}");
+            }
+        }
+    }
 }
 
 #[test]

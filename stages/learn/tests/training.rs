@@ -1,99 +1,25 @@
 //! Training as a whole: it learns, it goes on where it was stopped, and it gives the same bits whatever happens.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod workbench;
+
+use std::path::Path;
 
 use ablate_data::{ImageSet, Source, first_of_each_class};
 use ablate_learn::artifacts::{Assignment, Embeddings};
 use ablate_learn::embed::Embed;
 use ablate_learn::pretrain::Pretrain;
 use ablate_learn::self_label::SelfLabel;
-use ablate_stage::cache::Digest;
-use ablate_stage::{Device, Job, JobFiles, Report, Split, Stage, StageError, StopFlag, Tensors};
-use tempfile::TempDir;
+use ablate_stage::{Split, Stage, StageError, Tensors};
+use workbench::{Run, Workbench, golden};
 
-/// A folder with some images in it, where stages are run.
-struct Lab {
-    dir: TempDir,
-}
-
-/// What a run told.
-#[derive(Default)]
-struct Told {
-    progress: Vec<String>,
-    resumed: Vec<String>,
-}
-
-impl Lab {
-    fn new(train: usize, test: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let set = Source::FashionMnistMini.read(Path::new("/")).unwrap();
-        let mut rows = first_of_each_class(&set, Split::Train, Some(train)).unwrap();
-        rows.extend(first_of_each_class(&set, Split::Test, Some(test)).unwrap());
-        set.select(&rows).write(&dir.path().join("images")).unwrap();
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Runs a stage in `threads` threads, stopping it at `stop_at` reports of progress. Artifacts are files named as ports;
-    /// those it writes go to the folder `out`, and those it reads are in the lab's own.
-    fn run(
-        &self,
-        stage: &impl Stage,
-        out: &str,
-        threads: usize,
-        stop_at: Option<usize>,
-    ) -> (Result<(), StageError>, Told) {
-        assert_eq!(stage.validate(), []);
-        for folder in [out, &format!("{out}/scratch")] {
-            std::fs::create_dir_all(self.path(folder)).unwrap();
-        }
-        let inputs = stage.inputs().into_iter().map(|port| (port.name.clone(), self.path(&port.name)));
-        let inputs = inputs.filter(|(_, path)| path.exists());
-        let outputs =
-            stage.outputs().into_iter().map(|port| (port.name.clone(), self.path(out).join(&port.name)));
-        let files = JobFiles {
-            inputs: inputs.collect(),
-            outputs: outputs.collect::<BTreeMap<_, _>>(),
-            scratch: self.path(out).join("scratch"),
-            project: self.dir.path().to_owned(),
-        };
-        let stop = StopFlag::default();
-        let mut told = Told::default();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let result = pool.install(|| {
-            let mut report = |report| match report {
-                Report::Progress { note, .. } => {
-                    told.progress.push(note);
-                    if Some(told.progress.len()) == stop_at {
-                        stop.raise();
-                    }
-                }
-                Report::Resumed(from) => told.resumed.push(from),
-                Report::Line(_) => {}
-            };
-            stage.run(&mut Job::new(files, 7, Device::Cpu, threads, stop.clone(), &mut report))
-        });
-        if result.is_ok() {
-            for port in stage.outputs() {
-                port.kind.check(&self.path(out).join(&port.name)).unwrap();
-            }
-        }
-        (result, told)
-    }
-
-    /// Makes an artifact of `out` an input of later stages.
-    fn keep(&self, out: &str, port: &str) {
-        std::fs::copy(self.path(out).join(port), self.path(port)).unwrap();
-    }
-
-    fn digests(&self, stage: &impl Stage, out: &str) -> Vec<Digest> {
-        let digest = |name: &str| Digest::of_file(&self.path(out).join(name)).unwrap();
-        stage.outputs().iter().map(|port| digest(&port.name)).collect()
-    }
+/// A workbench with some images on it.
+fn with_images(train: usize, test: usize) -> Workbench {
+    let bench = Workbench::new();
+    let set = Source::FashionMnistMini.read(Path::new("/")).unwrap();
+    let mut rows = first_of_each_class(&set, Split::Train, Some(train)).unwrap();
+    rows.extend(first_of_each_class(&set, Split::Test, Some(test)).unwrap());
+    set.select(&rows).write(&bench.path("images")).unwrap();
+    bench
 }
 
 fn stage<S: Stage>(text: &str) -> S {
@@ -109,47 +35,80 @@ const NNCLR: &str =
 
 #[test]
 fn stopped_anywhere_and_resumed_it_gives_the_bits_of_an_unbroken_run() {
-    let lab = Lab::new(130, 10);
+    let bench = with_images(130, 10);
     for (name, text) in [("simclr", SIMCLR), ("nnclr", NNCLR)] {
         let pretrain: Pretrain = stage(text);
-        let (result, told) = lab.run(&pretrain, name, 2, None);
-        result.unwrap();
+        let told = bench.run(&pretrain, Run::into(name, 2)).done();
         assert_eq!(told.resumed, [] as [&str; 0]);
-        let unbroken = lab.digests(&pretrain, name);
+        let unbroken = bench.digests(&pretrain, name);
         let alone = format!("{name} in one thread");
-        lab.run(&pretrain, &alone, 1, None).0.unwrap();
-        assert_eq!(lab.digests(&pretrain, &alone), unbroken, "{alone}");
+        bench.run(&pretrain, Run::into(&alone, 1)).done();
+        assert_eq!(bench.digests(&pretrain, &alone), unbroken, "{alone}");
         // Four steps an epoch: after the first step, in the middle, at the end of an epoch, before the last.
         for stop_at in [1, 3, 4, 7] {
             let broken = format!("{name} stopped at {stop_at}");
-            let (result, _) = lab.run(&pretrain, &broken, 1, Some(stop_at));
-            assert!(matches!(result, Err(StageError::Stopped)), "{broken}: {result:?}");
-            let (result, told) = lab.run(&pretrain, &broken, 2, None);
-            result.unwrap();
+            let outcome = bench.run(&pretrain, Run { stop_at, ..Run::into(&broken, 1) });
+            assert!(matches!(outcome.result, Err(StageError::Stopped)), "{broken}: {outcome:?}");
+            let told = bench.run(&pretrain, Run::into(&broken, 2)).done();
             let from = format!("epoch {} of {}, step {}", stop_at / 4 + 1, pretrain.epochs, stop_at % 4 + 1);
             assert_eq!(told.resumed, [from]);
-            assert_eq!(lab.digests(&pretrain, &broken), unbroken, "{broken}");
+            assert_eq!(bench.digests(&pretrain, &broken), unbroken, "{broken}");
         }
     }
 }
 
 #[test]
-fn another_seed_or_field_gives_other_bits() {
-    let lab = Lab::new(64, 10);
-    let pretrain: Pretrain = stage(SIMCLR);
-    lab.run(&pretrain, "a", 2, None).0.unwrap();
-    let warmer: Pretrain = stage(&SIMCLR.replace("0.5", "0.6"));
-    lab.run(&warmer, "b", 2, None).0.unwrap();
-    assert_ne!(lab.digests(&pretrain, "a"), lab.digests(&warmer, "b"));
+fn another_seed_or_field_gives_another_encoder() {
+    let bench = with_images(64, 10);
+    let encoder = |text: &str, seed: u64| {
+        let pretrain: Pretrain = stage(text);
+        let out = format!("seed {seed} {}", text.len());
+        bench.run(&pretrain, Run { seed, ..Run::into(&out, 2) }).done();
+        bench.digests(&pretrain, &out)["encoder"]
+    };
+    let first = encoder(SIMCLR, 7);
+    assert_ne!(encoder(SIMCLR, 8), first);
+    assert_ne!(encoder(&SIMCLR.replace("0.5", "0.65"), 7), first);
+}
+
+/// The same images with the pixels of the test split inverted and every label moved on by one.
+fn disguised(images: &ImageSet) -> ImageSet {
+    let size = images.image_len();
+    let mut other = images.clone();
+    for (pixels, split) in other.pixels.chunks_exact_mut(size).zip(&images.split) {
+        if *split == Split::Test {
+            pixels.iter_mut().for_each(|value| *value = 255 - *value);
+        }
+    }
+    other.labels.iter_mut().for_each(|label| *label = (*label + 1) % 10);
+    other
+}
+
+#[test]
+fn training_sees_neither_test_images_nor_labels() {
+    let (bench, images) = self_labelling_bench();
+    let stages: (Pretrain, SelfLabel) = (stage(NNCLR), stage(SELF_LABEL));
+    let encoders = |out: &str| {
+        bench.run(&stages.0, Run::into(&format!("pretrained on {out}"), 2)).done();
+        bench.run(&stages.1, Run::into(&format!("labelled from {out}"), 2)).done();
+        let pretrained = bench.digests(&stages.0, &format!("pretrained on {out}"))["encoder"];
+        (pretrained, bench.digests(&stages.1, &format!("labelled from {out}"))["encoder"])
+    };
+    let expected = encoders("all");
+    disguised(&images).write(&bench.path("images")).unwrap();
+    assert_eq!(encoders("disguised"), expected);
+    // The disguise is not lost on what may look.
+    let found = Assignment::read(&bench.path("labelled from disguised/assignment")).unwrap();
+    let before = Assignment::read(&bench.path("labelled from all/assignment")).unwrap();
+    assert_ne!(found.probabilities, before.probabilities);
 }
 
 #[test]
 fn simclr_and_nnclr_learn_to_tell_256_images_apart() {
-    let lab = Lab::new(256, 10);
+    let bench = with_images(256, 10);
     for (name, text) in [("simclr", SIMCLR), ("nnclr", NNCLR)] {
         let text = text.replace("epochs: 3", "epochs: 12").replace("epochs: 2", "epochs: 12");
-        let (result, told) = lab.run(&stage::<Pretrain>(&text), name, 2, None);
-        result.unwrap();
+        let told = bench.run(&stage::<Pretrain>(&text), Run::into(name, 2)).done();
         let loss = |note: &String| -> f64 {
             note.split("loss ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
         };
@@ -161,48 +120,46 @@ fn simclr_and_nnclr_learn_to_tell_256_images_apart() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_stage() {
-    let lab = Lab::new(64, 10);
+    let bench = with_images(64, 10);
     let wild: Pretrain = stage(&SIMCLR.replace("Sgd(lr: 0.1)", "Sgd(lr: 1e38, weight_decay: 1e30)"));
-    let (result, _) = lab.run(&wild, "wild", 2, None);
-    let message = result.unwrap_err().to_string();
+    let outcome = bench.run(&wild, Run::into("wild", 2));
+    let message = outcome.message();
     assert!(message.starts_with("the loss became ") && message.contains("in epoch 0, step"), "{message}");
+    assert!(bench.path("wild/scratch/curve.parquet").is_file());
 }
 
 #[test]
 fn embeddings_are_of_every_image_and_pixels_need_no_encoder() {
-    let lab = Lab::new(40, 20);
-    let images = ImageSet::read(&lab.path("images")).unwrap();
-    lab.run(&stage::<Pretrain>("(method: Untrained, backbone: SmallCnn(width: 4))"), "out", 1, None)
-        .0
-        .unwrap();
-    lab.keep("out", "encoder");
+    let bench = with_images(40, 20);
+    let images = ImageSet::read(&bench.path("images")).unwrap();
+    bench
+        .run(&stage::<Pretrain>("(method: Untrained, backbone: SmallCnn(width: 4))"), Run::into("out", 1))
+        .done();
+    bench.keep("out", "encoder");
     for (text, dim) in [("()", 16), ("(batch: 7)", 16), ("(layer: Pixels, normalise: true)", 784)] {
         let embed: Embed = stage(text);
         assert_eq!(embed.inputs().len(), if dim == 784 { 1 } else { 2 });
-        lab.run(&embed, "out", 2, None).0.unwrap();
-        let found = Embeddings::read(&lab.path("out/embeddings")).unwrap();
+        bench.run(&embed, Run::into("out", 2)).done();
+        let found = Embeddings::read(&bench.path("out/embeddings")).unwrap();
         assert_eq!((found.len(), found.dim, &found.labels), (60, dim, &images.labels));
         if dim == 784 {
             let length: f32 = found.row(3).iter().map(|x| x * x).sum();
             assert!((length - 1.0).abs() < 1e-5);
         }
     }
-    let (result, _) = lab.run(&stage::<Embed>("(layer: Projector)"), "out", 1, None);
-    assert_eq!(
-        result.unwrap_err().to_string(),
-        "input `encoder`: it has no projector; use `layer: Backbone`"
-    );
+    let outcome = bench.run(&stage::<Embed>("(layer: Projector)"), Run::into("out", 1));
+    assert_eq!(outcome.message(), "input `encoder`: it has no projector; use `layer: Backbone`");
 }
 
 const SELF_LABEL: &str = "(threshold: 0.3, epochs: 3, batch: 64, optimiser: Adam(lr: 0.001), ema: Some(0.5))";
 
-/// A lab with an encoder, and the classes as the clusters to begin with.
-fn self_labelling_lab() -> (Lab, ImageSet) {
-    let lab = Lab::new(200, 40);
-    let images = ImageSet::read(&lab.path("images")).unwrap();
+/// A workbench with an encoder, and the classes as the clusters to begin with.
+fn self_labelling_bench() -> (Workbench, ImageSet) {
+    let bench = with_images(200, 40);
+    let images = ImageSet::read(&bench.path("images")).unwrap();
     let pretrain: Pretrain = stage(&SIMCLR.replace("epochs: 3", "epochs: 8"));
-    lab.run(&pretrain, "pretrained", 2, None).0.unwrap();
-    lab.keep("pretrained", "encoder");
+    bench.run(&pretrain, Run::into("pretrained", 2)).done();
+    bench.keep("pretrained", "encoder");
     let clusters = Assignment {
         cluster: images.labels.clone(),
         num_clusters: 10,
@@ -210,8 +167,8 @@ fn self_labelling_lab() -> (Lab, ImageSet) {
         labels: None,
         split: images.split.iter().map(|&split| split as u8).collect(),
     };
-    clusters.write(&lab.path("assignment")).unwrap();
-    (lab, images)
+    clusters.write(&bench.path("assignment")).unwrap();
+    (bench, images)
 }
 
 fn agreement(found: &Assignment, images: &ImageSet, split: Split) -> f64 {
@@ -222,9 +179,9 @@ fn agreement(found: &Assignment, images: &ImageSet, split: Split) -> f64 {
 
 #[test]
 fn self_labelling_begins_with_the_given_clusters_and_assigns_every_image() {
-    let (lab, images) = self_labelling_lab();
-    lab.run(&stage::<SelfLabel>(SELF_LABEL), "out", 2, None).0.unwrap();
-    let found = Assignment::read(&lab.path("out/assignment")).unwrap();
+    let (bench, images) = self_labelling_bench();
+    bench.run(&stage::<SelfLabel>(SELF_LABEL), Run::into("out", 2)).done();
+    let found = Assignment::read(&bench.path("out/assignment")).unwrap();
     let (train, test) = (agreement(&found, &images, Split::Train), agreement(&found, &images, Split::Test));
     assert!(train > 0.6 && test > 0.4, "agreement with the initial clusters: train {train}, test {test}");
     for (row, &cluster) in found.probabilities.as_ref().unwrap().chunks_exact(10).zip(&found.cluster) {
@@ -232,52 +189,69 @@ fn self_labelling_begins_with_the_given_clusters_and_assigns_every_image() {
         assert!(row.iter().all(|&p| p <= row[cluster as usize]));
     }
     // Its encoder has a cluster head, and is taken up where it stands.
-    lab.keep("out", "encoder");
-    std::fs::remove_file(lab.path("assignment")).unwrap();
-    lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "again", 2, None).0.unwrap();
-    assert_eq!(Assignment::read(&lab.path("again/assignment")).unwrap().cluster, found.cluster);
+    bench.keep("out", "encoder");
+    std::fs::remove_file(bench.path("assignment")).unwrap();
+    bench.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), Run::into("again", 2)).done();
+    assert_eq!(Assignment::read(&bench.path("again/assignment")).unwrap().cluster, found.cluster);
+    // A wired assignment counts for more than that head.
+    let swapped = Assignment {
+        cluster: images.labels.iter().map(|&label| 9 - label).collect(),
+        num_clusters: 10,
+        probabilities: None,
+        labels: None,
+        split: found.split,
+    };
+    swapped.write(&bench.path("assignment")).unwrap();
+    bench.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), Run::into("swapped", 2)).done();
+    let turned = Assignment::read(&bench.path("swapped/assignment")).unwrap();
+    assert!(agreement(&turned, &ImageSet { labels: swapped.cluster, ..images }, Split::Train) > 0.6);
 }
 
 #[test]
 fn self_labelling_without_confidence_changes_no_parameter() {
-    let (lab, _) = self_labelling_lab();
-    lab.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), "fitted", 1, None).0.unwrap();
+    let (bench, _) = self_labelling_bench();
+    bench.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), Run::into("fitted", 1)).done();
     let unsure: SelfLabel = stage("(threshold: 0.9999999, epochs: 1, batch: 100)");
-    let (result, told) = lab.run(&unsure, "out", 1, None);
-    result.unwrap();
+    let told = bench.run(&unsure, Run::into("out", 1)).done();
     assert_eq!(told.progress.len(), 2);
-    let encoders = ["fitted", "out"].map(|out| Tensors::read(&lab.path(out).join("encoder")).unwrap());
+    let encoders = ["fitted", "out"].map(|out| Tensors::read(&bench.path(out).join("encoder")).unwrap());
     for name in ["backbone.conv1.weight", "cluster_head.weight", "cluster_head.bias"] {
         assert_eq!(encoders[0].get(name).unwrap(), encoders[1].get(name).unwrap(), "{name}");
     }
+    let name = "backbone.bn1.running_mean";
+    assert_ne!(
+        encoders[0].get(name).unwrap(),
+        encoders[1].get(name).unwrap(),
+        "statistics move all the same"
+    );
 }
 
 #[test]
 fn self_labelling_without_a_cluster_head_asks_for_clusters() {
-    let (lab, _) = self_labelling_lab();
-    std::fs::remove_file(lab.path("assignment")).unwrap();
-    let (result, _) = lab.run(&stage::<SelfLabel>(SELF_LABEL), "out", 1, None);
+    let (bench, _) = self_labelling_bench();
+    std::fs::remove_file(bench.path("assignment")).unwrap();
+    let outcome = bench.run(&stage::<SelfLabel>(SELF_LABEL), Run::into("out", 1));
     assert_eq!(
-        result.unwrap_err().to_string(),
+        outcome.message(),
         "input `encoder`: it has no cluster head; wire the clusters to begin with to `assignment`"
     );
 }
 
 #[test]
 fn self_labelling_stopped_and_resumed_gives_the_bits_of_an_unbroken_run() {
-    let (lab, _) = self_labelling_lab();
+    let (bench, _) = self_labelling_bench();
     let self_label: SelfLabel = stage(SELF_LABEL);
-    lab.run(&self_label, "unbroken", 2, None).0.unwrap();
+    bench.run(&self_label, Run::into("unbroken", 2)).done();
     for stop_at in [1, 3, 5] {
-        let (result, _) = lab.run(&self_label, "broken", 2, Some(stop_at));
-        assert!(matches!(result, Err(StageError::Stopped)));
-        lab.run(&self_label, "broken", 1, None).0.unwrap();
+        let outcome = bench.run(&self_label, Run { stop_at, ..Run::into("broken", 2) });
+        assert!(matches!(outcome.result, Err(StageError::Stopped)));
+        bench.run(&self_label, Run::into("broken", 1)).done();
         assert_eq!(
-            lab.digests(&self_label, "broken"),
-            lab.digests(&self_label, "unbroken"),
+            bench.digests(&self_label, "broken"),
+            bench.digests(&self_label, "unbroken"),
             "stopped at {stop_at}"
         );
-        std::fs::remove_dir_all(lab.path("broken")).unwrap();
+        std::fs::remove_dir_all(bench.path("broken")).unwrap();
     }
 }
 
@@ -288,25 +262,23 @@ fn the_same_fields_give_the_same_bytes() {
     if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")) {
         return;
     }
-    let (lab, _) = self_labelling_lab();
-    let mut found = Vec::new();
-    let mut record = |name: &str, result: Result<(), StageError>, digests: Vec<Digest>| {
-        result.unwrap();
-        let digests: Vec<_> = digests.iter().map(Digest::short).collect();
-        found.push(format!("{name} {}", digests.join(" ")));
-    };
-    let (simclr, nnclr): (Pretrain, Pretrain) = (stage(SIMCLR), stage(NNCLR));
-    record("SimCLR 1", lab.run(&simclr, "simclr", 2, None).0, lab.digests(&simclr, "simclr"));
-    record("NNCLR 1", lab.run(&nnclr, "nnclr", 2, None).0, lab.digests(&nnclr, "nnclr"));
-    let embed: Embed = stage("()");
-    record("Embed 1", lab.run(&embed, "embed", 2, None).0, lab.digests(&embed, "embed"));
-    let self_label: SelfLabel = stage(SELF_LABEL);
-    record("SelfLabel 1", lab.run(&self_label, "labels", 2, None).0, lab.digests(&self_label, "labels"));
+    let (bench, _) = self_labelling_bench();
+    fn line<S: Stage>(bench: &Workbench, text: &str, out: &str) -> String {
+        let stage: S = stage(text);
+        bench.run(&stage, Run::into(out, 2)).done();
+        golden(bench, &stage, out)
+    }
+    let found = [
+        line::<Pretrain>(&bench, SIMCLR, "simclr"),
+        line::<Pretrain>(&bench, NNCLR, "nnclr"),
+        line::<Embed>(&bench, "()", "embed"),
+        line::<SelfLabel>(&bench, SELF_LABEL, "labels"),
+    ];
     let recorded = [
-        "SimCLR 1 fb079ef8c004 a0562b2c5964",
-        "NNCLR 1 dfe64e170469 ff4451f3824e",
-        "Embed 1 c014afb3a4d8",
-        "SelfLabel 1 eb2145c1374b 840cb087e2eb 80e4b83400fe",
+        "Pretrain 2 curve bc544f26f110 encoder dc3851824c9f",
+        "Pretrain 2 curve 62ba5fce0a42 encoder 269db42d6067",
+        "Embed 2 embeddings f6d599bbb1ea",
+        "SelfLabel 2 assignment 0102492db699 curve 509f76995979 encoder b3f6fe703fc0",
     ];
     assert_eq!(
         found, recorded,

@@ -4,6 +4,7 @@ use ablate_stage::FieldError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::operation::{RATIO, four, half};
 use super::{Augmentation, Interpolation, Op};
 
 /// Which random views of an image a method trains on.
@@ -84,10 +85,6 @@ fn scale() -> (f64, f64) {
     (0.2, 1.0)
 }
 
-fn half() -> f64 {
-    0.5
-}
-
 fn jitter() -> f64 {
     0.8
 }
@@ -112,15 +109,9 @@ fn adasim_blur() -> (f64, f64) {
     (0.1, 2.0)
 }
 
-fn four() -> usize {
-    4
-}
-
 fn sixteen() -> usize {
     16
 }
-
-const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
 impl Default for Views {
     /// [`SimClr`](Self::SimClr) with its defaults.

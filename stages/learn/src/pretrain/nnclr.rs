@@ -4,12 +4,15 @@
 use ablate_data::random::Draws;
 use ablate_stage::{BadArtifact, TensorData, Tensors};
 use burn::prelude::*;
-use burn::tensor::TensorData as Values;
 
 use crate::head::{Mlp, Norm};
 use crate::losses::{nnclr, normalise};
+use crate::rows::{self, upload};
 use crate::training::{Objective, Pass};
 use crate::weights::{Mode, host};
+
+/// Most rows of Q; the paper's largest has 98,304.
+pub(super) const MAX_QUEUE: usize = 1 << 20;
 
 /// Q of the paper, in lightly's benchmark.
 pub(super) fn queue() -> usize {
@@ -42,18 +45,14 @@ impl NnClr {
     pub fn new(queue: usize, dim: usize, temperature: f64, seed: u64) -> Self {
         let mut draws = Draws::named(seed, "support set of NNCLR");
         let mut support: Vec<f32> = (0..queue * dim).map(|_| draws.normal() as f32).collect();
-        for row in support.chunks_exact_mut(dim) {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            row.iter_mut().for_each(|x| *x /= length);
-        }
+        rows::normalise(&mut support, dim);
         Self { temperature, support, dim, oldest: 0 }
     }
 
     /// NN(z, Q), `[B, D]`.
     fn nearest(&self, z: Tensor<2>) -> Tensor<2> {
         let rows = self.support.len() / self.dim;
-        let support = Values::new(self.support.clone(), [rows, self.dim]);
-        let support = Tensor::<2>::from_data(support, &z.device());
+        let support = upload(self.support.clone(), [rows, self.dim], &z.device());
         let nearest = z.matmul(support.clone().transpose()).argmax(1).flatten(0, 1);
         support.select(0, nearest)
     }

@@ -1,7 +1,6 @@
 //! SimCLR: Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations",
 //! ICML 2020.
 
-use ablate_stage::{BadArtifact, Tensors};
 use burn::prelude::*;
 
 use crate::head::{Mlp, Norm};
@@ -16,7 +15,8 @@ pub(super) struct SimClr {
     pub temperature: f64,
 }
 
-/// g: one hidden layer, 128 dimensions out, batch norm on the hidden layer (the authors' program).
+/// g: one hidden layer, 128 dimensions out (section 2.1 and appendix B of the paper, which say nothing of norms), with batch
+/// norm on the hidden layer. The authors' program, google-research/simclr, also norms the output, without a shift.
 pub(super) fn projector() -> Mlp {
     Mlp::new([512, 128], Norm::Hidden)
 }
@@ -28,13 +28,5 @@ impl Objective for SimClr {
         let batch = z.dims()[0] / 2;
         let (z, z_prime) = (z.clone().narrow(0, 0, batch), z.narrow(0, batch, batch));
         Some(nt_xent(z, z_prime, self.temperature))
-    }
-
-    fn store(&self, _prefix: &str, tensors: Tensors) -> Tensors {
-        tensors
-    }
-
-    fn load(&mut self, _prefix: &str, _tensors: &Tensors) -> Result<(), BadArtifact> {
-        Ok(())
     }
 }

@@ -1,9 +1,10 @@
-//! Convolution, batch norm and ReLU as one operation on the processor.
+//! Convolution, batch norm and ReLU: one layer, computed in one of two ways.
 //!
 //! Burn's processor backend computes a convolution's weight gradient as a convolution whose kernel is the output
-//! gradient, which leaves matrix products of nine columns. Here it is im2col and a matrix product, forward and
-//! backward, with the batch norm and the ReLU fused. Work is split by the shape alone, and partial sums are added in a
-//! fixed order, so results do not depend on the number of threads. Other devices use burn's own operations.
+//! gradient, which leaves matrix products of nine columns. On the processor the layer is therefore one operation: im2col
+//! and a matrix product, forward and backward, with the batch norm and the ReLU fused. Work is split by the shape alone,
+//! and partial sums are added in a fixed order, so results do not depend on the number of threads. On other devices it is
+//! burn's own operations, one after the other.
 
 mod kernel;
 
@@ -14,15 +15,95 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device as BurnDevice, TensorData};
+
+use crate::layers::{BatchNorm, Conv2d};
+use crate::weights::{Mode, Weights};
 
 pub use kernel::Geometry;
+
+/// A convolution and the batch norm of its output.
+#[derive(Clone, Debug)]
+pub struct ConvNorm {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// The batch norm.
+    pub norm: BatchNorm,
+}
+
+/// What follows a batch norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// max(0, ·).
+    Relu,
+}
+
+impl ConvNorm {
+    /// Initialises both.
+    pub fn initialise(&self, weights: &mut Weights, seed: u64) {
+        self.conv.initialise(weights, seed);
+        self.norm.initialise(weights);
+    }
+
+    /// `[B, H, W, input]` to `[B, ⌈H/stride⌉, ⌈W/stride⌉, output]`.
+    pub fn forward(
+        &self,
+        weights: &mut Weights,
+        x: Tensor<4>,
+        mode: Mode,
+        activation: Activation,
+    ) -> Tensor<4> {
+        if *weights.device() == BurnDevice::flex() {
+            self.forward_fused(weights, x, mode, activation)
+        } else {
+            self.forward_by_parts(weights, x, mode, activation)
+        }
+    }
+
+    fn forward_by_parts(
+        &self,
+        weights: &mut Weights,
+        x: Tensor<4>,
+        mode: Mode,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let y = self.conv.forward(weights, x.permute([0, 3, 1, 2]), mode);
+        let y = self.norm.forward(weights, y, mode).permute([0, 2, 3, 1]);
+        if activation == Activation::Relu { relu(y) } else { y }
+    }
+
+    fn forward_fused(
+        &self,
+        weights: &mut Weights,
+        x: Tensor<4>,
+        mode: Mode,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let [batch, height, width, input] = x.dims();
+        let Conv2d { output, kernel, stride, .. } = self.conv;
+        let geometry = Geometry { batch, height, width, input, output, kernel, stride };
+        let kernel = self.conv.kernel(weights, mode);
+        let (scale, shift) = self.norm.affine(weights, mode);
+        let rectified = activation == Activation::Relu;
+        if mode == Mode::Evaluate {
+            let (factor, summand) = self.norm.running_affine(weights, scale, shift);
+            return conv_affine(x, kernel, factor, summand, geometry, rectified);
+        }
+        let (y, mean, variance) = conv_norm(x, kernel, scale, shift, geometry, BatchNorm::EPSILON, rectified);
+        let [batch, height, width, _] = y.dims();
+        self.norm.remember(weights, mean, variance, batch * height * width);
+        y
+    }
+}
 
 /// A convolution without bias, the batch norm of its output by the batch's statistics, and a ReLU if `relu`.
 ///
 /// `x` `[B, H, W, C]`, `weight` `[O, C, k, k]`, `scale` and `shift` `[O]`. Returns the output `[B, H′, W′, O]` and the
 /// batch's mean and biased variance, `[O]` each, without gradients.
-pub fn conv_norm(
+fn conv_norm(
     x: Tensor<4>,
     weight: Tensor<4>,
     scale: Tensor<1>,
@@ -45,7 +126,7 @@ pub fn conv_norm(
 
 /// A convolution without bias, times `scale` plus `shift`, and a ReLU if `relu`. Shapes as for [`conv_norm`]. For
 /// evaluation: without gradients.
-pub fn conv_affine(
+fn conv_affine(
     x: Tensor<4>,
     weight: Tensor<4>,
     scale: Tensor<1>,
@@ -261,8 +342,6 @@ impl<C: CheckpointStrategy> ConvNormOps for Autodiff<Flex, C> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device as BurnDevice;
-    use burn::tensor::activation::relu;
     use burn::tensor::module::{batch_norm_train, conv2d};
     use burn::tensor::ops::ConvOptions;
 
@@ -366,6 +445,48 @@ mod tests {
             let expected = relu(y * scale.unsqueeze() + shift.unsqueeze());
             assert!(!found.is_tracked());
             check_close(&format!("{geometry:?}"), host(found), host(expected));
+        }
+    }
+
+    #[test]
+    fn both_routes_compute_the_same_and_remember_the_same() {
+        let geometry = SHAPES[1];
+        let Geometry { input, output, kernel, stride, .. } = geometry;
+        let layer = ConvNorm {
+            conv: Conv2d { name: "conv".to_owned(), input, output, kernel, stride },
+            norm: BatchNorm { name: "bn".to_owned(), channels: output },
+        };
+        let fresh = || {
+            let mut weights = Weights::new(&BurnDevice::flex());
+            layer.initialise(&mut weights, 3);
+            for (name, parameter) in weights.parameters_mut() {
+                match name {
+                    "bn.weight" => parameter.set(wave([output], 1.3)),
+                    "bn.bias" => parameter.set(wave([output], 2.2)),
+                    _ => {}
+                }
+            }
+            weights
+        };
+        let (mut fused, mut parts) = (fresh(), fresh());
+        for (step, mode) in [Mode::Train, Mode::Observe, Mode::Evaluate, Mode::Train].into_iter().enumerate()
+        {
+            for activation in [Activation::None, Activation::Relu] {
+                let x = wave(geometry.input_shape(), 0.1 + step as f64);
+                let found = layer.forward_fused(&mut fused, x.clone(), mode, activation);
+                let expected = layer.forward_by_parts(&mut parts, x, mode, activation);
+                let what = format!("{mode:?}, {activation:?}");
+                assert_eq!(found.is_tracked(), expected.is_tracked(), "{what}");
+                check_close(&what, host(found), host(expected));
+                let [found, expected] = [&fused, &parts].map(|weights| weights.running("bn").clone());
+                check_close(&format!("running mean, {what}"), host(found.mean), host(expected.mean));
+                check_close(
+                    &format!("running variance, {what}"),
+                    host(found.variance),
+                    host(expected.variance),
+                );
+                assert_eq!(found.batches, expected.batches, "{what}");
+            }
         }
     }
 

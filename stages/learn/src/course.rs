@@ -1,0 +1,218 @@
+//! The loop every stage that trains goes through: from the first step, or a checkpoint, to the last.
+//!
+//! It stops on request, watches that the loss stays finite, reports, checkpoints, and keeps the learning curve. What a step
+//! is, and what changes in it, is the caller's: everything random there is a function of the seed and the position, so that
+//! a checkpoint is numbers and a position, and a killed and resumed run gives the bits of an unbroken one.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ablate_data::{Column, Columns};
+use ablate_stage::{BadArtifact, Job, StageError, TensorData, Tensors};
+
+use crate::checkpoint::Checkpoints;
+use crate::schedule::{Position, Schedule};
+
+/// Everything that changes while training.
+pub trait Trained {
+    /// All of it, as tensors.
+    fn store(&self) -> Tensors;
+
+    /// Takes back what [`store`](Self::store) gave, or changes nothing.
+    ///
+    /// # Errors
+    /// Where something is missing or does not fit.
+    fn load(&mut self, tensors: &Tensors) -> Result<(), BadArtifact>;
+}
+
+/// The way from the first step to the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Epochs.
+    pub epochs: usize,
+    /// Steps an epoch.
+    pub steps: usize,
+    /// Samples a step, for the report.
+    pub samples: usize,
+    /// The learning rate before the schedule.
+    pub lr: f64,
+    /// How it moves.
+    pub schedule: Schedule,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Step within the epoch, from 0.
+    pub step: usize,
+    /// The loss; 0 where there was nothing to learn from.
+    pub loss: f32,
+    /// The learning rate.
+    pub lr: f64,
+}
+
+impl Course {
+    /// Takes every step that is left, and returns the learning curve. `step` is given the position and the learning rate, and
+    /// returns the loss; where that is not finite, nothing has moved. Checkpoints are in the job's scratch folder.
+    ///
+    /// # Errors
+    /// [`StageError::Diverged`] where the loss is no longer finite, [`StageError::Stopped`] where the job was asked to
+    /// stop; where a checkpoint cannot be written.
+    pub fn run<S: Trained>(
+        &self,
+        job: &mut Job<'_>,
+        state: &mut S,
+        mut step: impl FnMut(&mut S, Position, f64) -> f32,
+    ) -> Result<Vec<Point>, StageError> {
+        let total = self.epochs * self.steps;
+        let mut checkpoints = Checkpoints::open(job.scratch());
+        let resumed = checkpoints.newest(|tensors| {
+            let losses = tensors.f32("losses")?.to_vec();
+            state.load(tensors)?;
+            Ok(losses)
+        })?;
+        if let Some(losses) = &resumed {
+            let at = self.position(losses.len());
+            job.resumed(format!("epoch {} of {}, step {}", at.epoch + 1, self.epochs, at.step + 1));
+        }
+        let mut losses = resumed.unwrap_or_default();
+        let (first, started) = (losses.len(), Instant::now());
+        while losses.len() < total {
+            if job.stop_requested() {
+                checkpoints.save(losses.len() as u64, &with_losses(state, &losses))?;
+                return Err(StageError::Stopped);
+            }
+            let at = self.position(losses.len());
+            let loss = step(state, at, self.schedule.lr(self.lr, at));
+            if !loss.is_finite() {
+                let curve = job.scratch().join("curve.parquet");
+                write_curve(&self.curve(&losses), &curve)?;
+                return Err(StageError::Diverged {
+                    loss: f64::from(loss),
+                    epoch: at.epoch,
+                    step: at.step,
+                    curve,
+                });
+            }
+            losses.push(loss);
+            let done = losses.len();
+            let rate = ((done - first) * self.samples) as f64 / started.elapsed().as_secs_f64();
+            let note =
+                format!("epoch {} of {}, loss {loss:.4}, {rate:.0} samples/s", at.epoch + 1, self.epochs);
+            job.progress(done as u64, total as u64, "step", note);
+            if done < total && checkpoints.due(at.step + 1 == self.steps) {
+                checkpoints.save(done as u64, &with_losses(state, &losses))?;
+            }
+        }
+        Ok(self.curve(&losses))
+    }
+
+    /// Where in the training a step belongs, counted through all epochs from 0.
+    fn position(&self, step: usize) -> Position {
+        let (epoch, step) = (step / self.steps, step % self.steps);
+        Position { epoch, step, epochs: self.epochs, steps: self.steps }
+    }
+
+    fn curve(&self, losses: &[f32]) -> Vec<Point> {
+        let point = |(step, &loss): (usize, &f32)| {
+            let at = self.position(step);
+            Point { epoch: at.epoch, step: at.step, loss, lr: self.schedule.lr(self.lr, at) }
+        };
+        losses.iter().enumerate().map(point).collect()
+    }
+}
+
+fn with_losses(state: &impl Trained, losses: &[f32]) -> Tensors {
+    state.store().with("losses", &[losses.len()], TensorData::F32(losses.to_vec()))
+}
+
+/// Writes an artifact of kind `Curve`: a row a step.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write_curve(points: &[Point], path: &Path) -> Result<(), StageError> {
+    Columns::new()
+        .with("epoch", Column::I64(points.iter().map(|point| point.epoch as i64).collect()))
+        .with("step", Column::I64(points.iter().map(|point| point.step as i64).collect()))
+        .with("loss", Column::F64(points.iter().map(|point| f64::from(point.loss)).collect()))
+        .with("lr", Column::F64(points.iter().map(|point| point.lr).collect()))
+        .write(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use ablate_data::Columns;
+    use ablate_stage::{Device, JobFiles, StopFlag};
+
+    use super::*;
+
+    /// A number that is halved at each step, and refuses to be what it was not.
+    struct Halved(f32);
+
+    impl Trained for Halved {
+        fn store(&self) -> Tensors {
+            Tensors::new().with("value", &[1], TensorData::F32(vec![self.0]))
+        }
+
+        fn load(&mut self, tensors: &Tensors) -> Result<(), BadArtifact> {
+            let value = tensors.f32("value")?[0];
+            if value <= 0.0 {
+                return Err(BadArtifact::new("it is not a half of anything"));
+            }
+            self.0 = value;
+            Ok(())
+        }
+    }
+
+    const COURSE: Course = Course { epochs: 3, steps: 2, samples: 1, lr: 0.5, schedule: Schedule::Constant };
+
+    /// Runs a course in a scratch folder; the loss is 1 / value, and infinite from `diverges` on.
+    fn run(scratch: &Path, diverges: usize) -> Result<(f32, Vec<Point>), StageError> {
+        let files = JobFiles { scratch: scratch.to_owned(), ..JobFiles::default() };
+        let mut report = |_| {};
+        let mut job = Job::new(files, 0, Device::Cpu, 1, StopFlag::default(), &mut report);
+        let mut state = Halved(1.0);
+        let curve = COURSE.run(&mut job, &mut state, |state, at, lr| {
+            if at.epoch * 2 + at.step == diverges {
+                return f32::INFINITY;
+            }
+            state.0 *= lr as f32;
+            1.0 / state.0
+        })?;
+        Ok((state.0, curve))
+    }
+
+    #[test]
+    fn checkpoints_that_do_not_fit_are_passed_over_for_a_fresh_start() {
+        let fresh = tempfile::tempdir().unwrap();
+        let expected = run(fresh.path(), usize::MAX).unwrap();
+        assert_eq!(expected.0, 1.0 / 64.0);
+        let losses = |tensors: Tensors| tensors.with("losses", &[1], TensorData::F32(vec![2.0]));
+        for bad in [Halved(0.25).store(), losses(Tensors::new()), losses(Halved(-1.0).store())] {
+            let scratch = tempfile::tempdir().unwrap();
+            Checkpoints::open(scratch.path()).save(1, &bad).unwrap();
+            assert_eq!(run(scratch.path(), usize::MAX).unwrap(), expected);
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        Checkpoints::open(scratch.path()).save(1, &losses(Halved(0.5).store())).unwrap();
+        assert_eq!(run(scratch.path(), usize::MAX).unwrap(), expected, "and one that fits is gone on from");
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_keeps_the_curve() {
+        let scratch = tempfile::tempdir().unwrap();
+        let message = run(scratch.path(), 3).unwrap_err().to_string();
+        let curve = scratch.path().join("curve.parquet");
+        assert_eq!(
+            message,
+            format!(
+                "the loss became inf in epoch 1, step 1; lower the learning rate, or raise the warm-up. The curve up to \
+                 there is {}",
+                curve.display()
+            )
+        );
+        assert_eq!(Columns::read(&curve).unwrap().get("loss"), Some(&Column::F64(vec![2.0, 4.0, 8.0])));
+    }
+}

@@ -87,8 +87,6 @@ enum Command {
     Completions(completions::Completions),
     #[command(hide = true)]
     Worker(worker::Worker),
-    #[command(hide = true)]
-    Exec(worker::Exec),
 }
 
 /// What a command needs of the world.
@@ -140,6 +138,10 @@ impl From<io::Error> for Failure {
 
 /// The whole program: reads the arguments and the environment, writes to standard output and error. For a `main` that knows its stage kinds.
 pub fn main(registry: &Registry) -> ExitCode {
+    // On the way of every program that a stage runs, so it takes no detour.
+    if let Some(code) = worker::exec_directly() {
+        return code;
+    }
     let terminal = io::stderr().is_terminal();
     #[expect(clippy::disallowed_methods, reason = "this is where settings come in")]
     let store = std::env::var_os("ABLATE_STORE").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -181,7 +183,6 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::New(args) => new::new(&args, context),
         Command::Completions(args) => completions::completions(&args, &Arguments::command(), context),
         Command::Worker(args) => worker::worker(&args, context),
-        Command::Exec(args) => worker::exec(&args),
     };
     match done {
         Ok(code) => code,

@@ -250,7 +250,7 @@ impl Command {
                 None if placeholder == "seed" => return Ok(job.seed().to_string()),
                 None if placeholder == "threads" => return Ok(job.threads().to_string()),
                 None if placeholder == "device" => return Ok(job.device().to_string()),
-                None if placeholder == "scratch" => job.scratch().to_owned(),
+                None if placeholder == "scratch" => job.scratch()?.to_owned(),
                 _ => return Err(StageError::Failed(format!("nothing is declared for `{{{placeholder}}}`"))),
             };
             let path = path.into_os_string().into_string();

@@ -217,7 +217,7 @@ impl Worker<'_> {
             inputs,
             outputs: outputs.collect(),
             kin: self.kin(stage.as_ref(), request.kin),
-            scratch: self.store.scratch(action)?,
+            scratch: self.store.scratch(action),
             project: request.project.clone(),
         };
         let outputs = files.outputs.clone();

@@ -423,14 +423,9 @@ impl Store {
         Ok(file.map(|file| ActionLock { action: *action, _file: file }))
     }
 
-    /// The folder for an action's checkpoints; it outlives attempts, and is created if need be.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn scratch(&self, action: &ActionDigest) -> Result<PathBuf, StoreError> {
-        let path = self.root.join("scratch").join(action.to_hex());
-        durable::make_dirs(&path).map_err(failed("cannot create", &path))?;
-        Ok(path)
+    /// The folder for an action's checkpoints, which outlives attempts. It is made by who needs it.
+    pub fn scratch(&self, action: &ActionDigest) -> PathBuf {
+        self.root.join("scratch").join(action.to_hex())
     }
 
     /// Removes an action's checkpoints.

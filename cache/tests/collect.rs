@@ -117,7 +117,8 @@ fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
     let locks = ["living", "dead"].map(|name| store.try_lock(&action(name)).unwrap().unwrap());
     let attempts = [0, 1].map(|index| store.attempt(&locks[index]).unwrap());
     for name in ["living", "dead", "kept", "done"] {
-        fs::write(store.scratch(&action(name)).unwrap().join("checkpoint"), "1234").unwrap();
+        fs::create_dir(store.scratch(&action(name))).unwrap();
+        fs::write(store.scratch(&action(name)).join("checkpoint"), "1234").unwrap();
     }
     let [living_lock, dead_lock] = locks;
     let [living, dead] = attempts;

@@ -1,19 +1,12 @@
 //! The hidden commands that the program starts itself with.
 
+use std::process::ExitCode;
+
 use ablate_stage::cache::{Durability, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
-
-/// Becomes a program that dies with its parent.
-#[derive(Args)]
-pub struct Exec {
-    /// The parent.
-    parent: u32,
-    /// The program and its arguments.
-    #[arg(last = true)]
-    argv: Vec<String>,
-}
+use crate::diagnostic::escape_lines;
 
 /// Performs actions.
 #[derive(Args)]
@@ -33,9 +26,17 @@ pub fn worker(args: &Worker, context: &Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// Does not return, unless the program cannot be run.
-pub fn exec(args: &Exec) -> Result<u8, Failure> {
-    let error = crate::command::exec(args.parent, &args.argv);
-    let program = args.argv.first().map_or("", String::as_str);
-    Err(Failure::new(127, format!("cannot run `{program}`: {error}")))
+/// Becomes a program that dies with its parent, where the arguments are `exec PARENT -- PROGRAM ..`; only then, and if that
+/// cannot be run, is there an exit code.
+pub fn exec_directly() -> Option<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next()? != "exec" {
+        return None;
+    }
+    let parent: u32 = arguments.next()?.parse().ok()?;
+    let argv: Vec<String> = arguments.skip(1).collect();
+    let error = crate::command::exec(parent, &argv);
+    let program = argv.first().map_or("", String::as_str);
+    eprintln!("error: cannot run `{}`: {error}", escape_lines(program));
+    Some(ExitCode::from(127))
 }

@@ -51,7 +51,8 @@ fn perform(store: &Store, name: &str) -> Result<(), StoreError> {
     let action = store.put_manifest(&format!("Action({name})"))?;
     let lock = store.try_lock(&action)?.expect("nobody else is there");
     let attempt = store.attempt(&lock)?;
-    fs::write(store.scratch(&action)?.join("checkpoint"), "7").unwrap();
+    fs::create_dir_all(store.scratch(&action)).unwrap();
+    fs::write(store.scratch(&action).join("checkpoint"), "7").unwrap();
     let _pin = store.pin()?;
     let mut outputs = BTreeMap::new();
     for index in 0..2 {
@@ -88,7 +89,7 @@ impl Work {
             Self::Tidy => {
                 let lock = store.try_lock(&action("three")).unwrap().unwrap();
                 std::mem::forget(store.attempt(&lock).unwrap());
-                store.scratch(&action("three")).unwrap();
+                fs::create_dir_all(store.scratch(&action("three"))).unwrap();
                 fs::write(root.join("staging/half"), "").unwrap();
                 let seen = Identity::at(&object(&store, "two", 0)).unwrap().unwrap();
                 store.set_aside(&object(&store, "two", 0), seen).unwrap();

@@ -52,7 +52,7 @@ pub struct JobFiles {
     pub outputs: BTreeMap<String, PathBuf>,
     /// The verified artifact of the stage's kin, where there is one. Read only.
     pub kin: Option<PathBuf>,
-    /// A folder that outlives the attempt: checkpoints go there.
+    /// A folder that outlives the attempt: checkpoints go there. It need not be there yet.
     pub scratch: PathBuf,
     /// The project's root, for declared files.
     pub project: PathBuf,
@@ -127,9 +127,15 @@ impl<'a> Job<'a> {
         self.threads
     }
 
-    /// The folder for checkpoints; empty at first, and as an earlier attempt at the same action left it afterwards.
-    pub fn scratch(&self) -> &Path {
-        &self.files.scratch
+    /// The folder for checkpoints; empty at first, and as an earlier attempt at the same action left it afterwards. It is
+    /// made when it is first asked for.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn scratch(&self) -> Result<&Path, StageError> {
+        let path = &self.files.scratch;
+        std::fs::create_dir_all(path).map_err(StageError::io(path))?;
+        Ok(path)
     }
 
     /// The project's root.

@@ -1,5 +1,7 @@
 //! Convolutional networks that turn images into features.
 
+use std::ops::Range;
+
 use ablate_stage::FieldError;
 use burn::prelude::*;
 use burn::tensor::activation::relu;
@@ -17,11 +19,15 @@ use crate::weights::{Mode, Weights};
 #[serde(deny_unknown_fields)]
 pub enum Backbone {
     /// Three 3×3 convolutions of stride 2 with batch norm and ReLU, of `width`, 2 `width` and 4 `width` channels, then the
-    /// mean over the image. For images of 28 to 64 pixels, fast enough for a processor.
+    /// mean over each cell of a grid. For images of 28 to 64 pixels, fast enough for a processor.
     SmallCnn {
-        /// Channels of the first convolution. Features have 4 `width` dimensions.
+        /// Channels of the first convolution. Features have 4 `width` `grid`² dimensions.
         #[serde(default = "width")]
         width: usize,
+        /// Cells of the grid along a side of the image. With 1, features say what is in the image; with more, also where,
+        /// which a linear probe on images that are all cut alike can use.
+        #[serde(default = "grid")]
+        grid: usize,
     },
     /// ResNet-18 (He et al. 2016), 512 features, with torchvision's parameter names.
     ResNet18 {
@@ -51,14 +57,20 @@ pub enum Stem {
 
 /// Most channels of a first convolution; the last then has 75 million weights.
 const MAX_WIDTH: usize = 1024;
+/// The most cells along a side.
+const MAX_GRID: usize = 16;
 
 fn width() -> usize {
     32
 }
 
+fn grid() -> usize {
+    1
+}
+
 impl Default for Backbone {
     fn default() -> Self {
-        Self::SmallCnn { width: width() }
+        Self::SmallCnn { width: width(), grid: grid() }
     }
 }
 
@@ -66,7 +78,7 @@ impl Backbone {
     /// Dimensions of the features.
     pub fn features(&self) -> usize {
         match *self {
-            Self::SmallCnn { width } => 4 * width,
+            Self::SmallCnn { width, grid } => 4 * width * grid * grid,
             Self::ResNet18 { .. } | Self::ResNet34 { .. } => 512,
         }
     }
@@ -74,19 +86,25 @@ impl Backbone {
     /// What is wrong with its values; `path` is its place in the stage.
     pub fn validate(&self, path: &str) -> Vec<FieldError> {
         match *self {
-            Self::SmallCnn { width } if !(1..=MAX_WIDTH).contains(&width) => {
-                let message = format!("must be 1 to {MAX_WIDTH}, is {width}");
-                vec![FieldError::new(&format!("{path}.width"), message)]
+            Self::SmallCnn { width, grid } => {
+                let fields = [("width", width, MAX_WIDTH), ("grid", grid, MAX_GRID)];
+                let wrong = fields.into_iter().filter(|(_, value, most)| !(1..=*most).contains(value));
+                let error = |(field, value, most)| {
+                    FieldError::new(&format!("{path}.{field}"), format!("must be 1 to {most}, is {value}"))
+                };
+                wrong.map(error).collect()
             }
-            Self::SmallCnn { .. } | Self::ResNet18 { .. } | Self::ResNet34 { .. } => Vec::new(),
+            Self::ResNet18 { .. } | Self::ResNet34 { .. } => Vec::new(),
         }
     }
 
     /// The layers, whose tensors are named under `prefix`, for images of `channels` channels.
     pub fn network(&self, prefix: &str, channels: usize) -> Network {
         let mut builder = Builder { prefix, steps: Vec::new() };
+        let mut cells = 1;
         match *self {
-            Self::SmallCnn { width } => {
+            Self::SmallCnn { width, grid } => {
+                cells = grid;
                 let mut input = channels;
                 for (at, output) in (1..).zip([width, 2 * width, 4 * width]) {
                     builder.conv(&format!("conv{at}"), &format!("bn{at}"), (input, output), (3, 2));
@@ -96,7 +114,7 @@ impl Backbone {
             Self::ResNet18 { stem } => builder.resnet(channels, stem, [2, 2, 2, 2]),
             Self::ResNet34 { stem } => builder.resnet(channels, stem, [3, 4, 6, 3]),
         }
-        Network { steps: builder.steps }
+        Network { steps: builder.steps, grid: cells }
     }
 }
 
@@ -104,6 +122,8 @@ impl Backbone {
 #[derive(Clone, Debug)]
 pub struct Network {
     steps: Vec<Step>,
+    /// Cells along a side of the last layer that features are the means of.
+    grid: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -199,7 +219,8 @@ impl Network {
         }
     }
 
-    /// Images `[B, C, H, W]` to features `[B, features]`: the mean of the last layer over the image.
+    /// Images `[B, C, H, W]` to features `[B, features]`: the mean of the last layer over each cell of the grid, cells in the
+    /// order row, column.
     pub fn forward(&self, weights: &mut Weights, images: Tensor<4>, mode: Mode) -> Tensor<2> {
         let mut x = images.permute([0, 2, 3, 1]);
         for step in &self.steps {
@@ -220,9 +241,26 @@ impl Network {
                 }
             };
         }
-        let [batch, height, width, channels] = x.dims();
-        x.reshape([batch, height * width, channels]).mean_dim(1).flatten(1, 2)
+        let [_, height, width, _] = x.dims();
+        let cells = spans(height, self.grid)
+            .flat_map(|rows| spans(width, self.grid).map(move |columns| (rows.clone(), columns)));
+        let means = cells.map(|(rows, columns)| mean_over(x.clone(), rows, columns));
+        Tensor::cat(means.collect(), 1)
     }
+}
+
+/// The parts of a side of `length` pixels that a grid of `cells` takes the means of: of equal length where that goes, else
+/// overlapping by a pixel (torchvision's `AdaptiveAvgPool2d`).
+fn spans(length: usize, cells: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..cells).map(move |cell| cell * length / cells..((cell + 1) * length).div_ceil(cells))
+}
+
+/// `[B, H, W, C]` to the mean over some rows and columns, `[B, C]`.
+fn mean_over(x: Tensor<4>, rows: Range<usize>, columns: Range<usize>) -> Tensor<2> {
+    let [batch, height, width, channels] = x.dims();
+    let pixels = rows.len() * columns.len();
+    let cell = if pixels == height * width { x } else { x.slice([0..batch, rows, columns, 0..channels]) };
+    cell.reshape([batch, pixels, channels]).mean_dim(1).flatten(1, 2)
 }
 
 #[cfg(test)]
@@ -275,7 +313,8 @@ mod tests {
     #[test]
     fn features_are_of_the_promised_size_for_every_backbone_and_stem() {
         for (backbone, side) in [
-            (Backbone::SmallCnn { width: 4 }, 28),
+            (Backbone::SmallCnn { width: 4, grid: 1 }, 28),
+            (Backbone::SmallCnn { width: 4, grid: 3 }, 28),
             (Backbone::ResNet18 { stem: Stem::Cifar }, 8),
             (Backbone::ResNet18 { stem: Stem::Stl }, 12),
             (Backbone::ResNet34 { stem: Stem::ImageNet }, 33),

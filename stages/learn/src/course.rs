@@ -67,7 +67,7 @@ impl Course {
         mut step: impl FnMut(&mut S, Position, f64) -> f32,
     ) -> Result<Vec<Point>, StageError> {
         let total = self.epochs * self.steps;
-        let mut checkpoints = Checkpoints::open(job.scratch());
+        let mut checkpoints = Checkpoints::open(job.scratch()?);
         let resumed = checkpoints.newest(|tensors| {
             let losses = tensors.f32("losses")?.to_vec();
             state.load(tensors)?;
@@ -87,7 +87,7 @@ impl Course {
             let at = self.position(losses.len());
             let loss = step(state, at, self.schedule.lr(self.lr, at));
             if !loss.is_finite() {
-                let curve = job.scratch().join("curve.parquet");
+                let curve = job.scratch()?.join("curve.parquet");
                 write_curve(&self.curve(&losses), &curve)?;
                 return Err(StageError::Diverged {
                     loss: f64::from(loss),

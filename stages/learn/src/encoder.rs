@@ -289,7 +289,7 @@ mod tests {
 
     fn encoder() -> Encoder {
         let architecture = Architecture {
-            backbone: Backbone::SmallCnn { width: 4 },
+            backbone: Backbone::SmallCnn { width: 4, grid: 1 },
             channels: 1,
             projector: Some(Mlp::new([8, 6], Norm::Hidden)),
             predictor: None,

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ablate::expand::expand;
-use ablate::pipeline;
+use ablate::pipeline::{self, Overrides};
 use ablate::source::SourceMap;
 use ablate::syntax;
 use ablate_stage::Registry;
@@ -74,8 +74,13 @@ fn every_pipeline_in_the_documents_expands() {
         for (info, block) in ron_blocks(&fs::read_to_string(&path).unwrap()) {
             let name = path.display().to_string();
             if info == "ron,fragment" || !block.starts_with("Pipeline(") {
-                // A fragment is an entry of a map, so it parses as one.
-                let text = format!("{{\n{block}}}");
+                // A fragment is a value, some entries of a map, or some fields of a struct.
+                let (open, close) = match block.chars().next() {
+                    Some('"') => ("{\n", "}"),
+                    Some('A'..='Z') => ("", ""),
+                    _ => ("(\n", ")"),
+                };
+                let text = format!("{open}{block}{close}");
                 let mut sources = SourceMap::new();
                 let source = sources.add(name, text.as_str());
                 if let Err(error) = syntax::parse(source, &text) {
@@ -95,7 +100,12 @@ fn every_shipped_pipeline_expands() {
     let pipelines = files(&root().join("pipelines"), "ron");
     assert!(pipelines.len() >= 2);
     for path in pipelines {
-        expands(&path.display().to_string(), &fs::read_to_string(&path).unwrap());
+        let mut sources = SourceMap::new();
+        let graph = pipeline::load(&path, &Overrides::default(), &mut sources)
+            .and_then(|pipeline| expand(&pipeline, &registry()));
+        if let Err(errors) = graph {
+            panic!("{}", errors.render(&sources));
+        }
     }
 }
 

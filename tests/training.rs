@@ -89,3 +89,40 @@ fn a_training_killed_after_a_checkpoint_ends_in_the_same_weights() {
     assert!(resumed, "it goes on from a checkpoint");
     assert_eq!(outputs(killed.path()), outputs(unbroken.path()));
 }
+
+/// What the last run's stages went on from.
+fn resumed(project: &Project) -> Vec<(String, String)> {
+    let told = project.journal().into_iter().filter_map(|event| match event {
+        Event::Resumed { instance, from } => Some((instance, from)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_longer_training_and_a_smaller_graph_take_over_what_is_there() {
+    let pipeline = |epochs: usize, k: usize, schedule: &str| {
+        let start = PIPELINE.find("        \"refined\"").unwrap();
+        let stages =
+            PIPELINE[..start].replace("epochs: 3", &format!("epochs: {epochs}, schedule: {schedule}"));
+        format!("{}}})", stages.replace("k: 5", &format!("k: {k}")))
+    };
+    let project = Project::new();
+    project.write("p.ron", pipeline(2, 8, "Constant")).expect(0, &["run", "p.ron"]);
+    assert_eq!(resumed(&project), []);
+    project.write("p.ron", pipeline(4, 8, "Constant")).expect(0, &["run", "p.ron"]);
+    assert_eq!(resumed(&project), [("encoder[seed=0]".to_owned(), "a training of 2 epochs".to_owned())]);
+    project.write("p.ron", pipeline(4, 3, "Constant")).expect(0, &["run", "p.ron"]);
+    assert_eq!(resumed(&project), [("graph[seed=0]".to_owned(), "the graph of more neighbours".to_owned())]);
+
+    let fresh = Project::new();
+    fresh.write("p.ron", pipeline(4, 3, "Constant")).expect(0, &["run", "p.ron"]);
+    assert_eq!(resumed(&fresh), []);
+    let (taken_over, made) = (outputs(project.path()), outputs(fresh.path()));
+    assert!(made.iter().all(|(action, outputs)| taken_over[action] == *outputs));
+
+    // A cosine over two epochs is not the beginning of one over four.
+    project.write("p.ron", pipeline(2, 3, "Cosine()")).expect(0, &["run", "p.ron"]);
+    project.write("p.ron", pipeline(4, 3, "Cosine()")).expect(0, &["run", "p.ron"]);
+    assert_eq!(resumed(&project), []);
+}

@@ -112,6 +112,11 @@ impl<'a> Job<'a> {
         self.files.outputs.get(port).unwrap_or_else(|| panic!("the stage declares no output `{port}`"))
     }
 
+    /// Where to write an output, if the stage declares it.
+    pub fn optional_output(&self, port: &str) -> Option<&Path> {
+        self.files.outputs.get(port).map(PathBuf::as_path)
+    }
+
     /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed

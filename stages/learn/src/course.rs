@@ -13,6 +13,9 @@ use ablate_stage::{BadArtifact, Job, StageError, TensorData, Tensors};
 use crate::checkpoint::Checkpoints;
 use crate::schedule::{Position, Schedule};
 
+/// The output that holds what a training ended with, for a longer one to go on from.
+pub const STATE: &str = "state";
+
 /// Everything that changes while training.
 pub trait Trained {
     /// All of it, as tensors.
@@ -55,7 +58,9 @@ pub struct Point {
 
 impl Course {
     /// Takes every step that is left, and returns the learning curve. `step` is given the position and the learning rate, and
-    /// returns the loss; where that is not finite, nothing has moved. Checkpoints are in the job's scratch folder.
+    /// returns the loss; where that is not finite, nothing has moved. Checkpoints are in the job's scratch folder; without
+    /// one, the job's kin is what a shorter course ended with. What this one ends with is written to the output
+    /// [`STATE`], where the stage declares it.
     ///
     /// # Errors
     /// [`StageError::Diverged`] where the loss is no longer finite, [`StageError::Stopped`] where the job was asked to
@@ -68,16 +73,17 @@ impl Course {
     ) -> Result<Vec<Point>, StageError> {
         let total = self.epochs * self.steps;
         let mut checkpoints = Checkpoints::open(job.scratch()?);
-        let resumed = checkpoints.newest(|tensors| {
-            let losses = tensors.f32("losses")?.to_vec();
-            state.load(tensors)?;
-            Ok(losses)
-        })?;
-        if let Some(losses) = &resumed {
+        let resumed = checkpoints.newest(|tensors| resume(state, tensors))?;
+        let mut losses = if let Some(losses) = resumed {
             let at = self.position(losses.len());
             job.resumed(format!("epoch {} of {}, step {}", at.epoch + 1, self.epochs, at.step + 1));
-        }
-        let mut losses = resumed.unwrap_or_default();
+            losses
+        } else if let Some(losses) = self.shorter(job, state) {
+            job.resumed(format!("a training of {} epochs", losses.len() / self.steps));
+            losses
+        } else {
+            Vec::new()
+        };
         let (first, started) = (losses.len(), Instant::now());
         while losses.len() < total {
             if job.stop_requested() {
@@ -106,7 +112,18 @@ impl Course {
                 checkpoints.save(done as u64, &with_losses(state, &losses))?;
             }
         }
+        if let Some(path) = job.optional_output(STATE) {
+            with_losses(state, &losses).write(path)?;
+        }
         Ok(self.curve(&losses))
+    }
+
+    /// Takes over what a shorter course ended with, and returns its losses.
+    fn shorter(&self, job: &Job<'_>, state: &mut impl Trained) -> Option<Vec<f32>> {
+        let tensors = Tensors::read(job.kin()?).ok()?;
+        let steps = tensors.f32("losses").ok()?.len();
+        let fits = steps.is_multiple_of(self.steps) && steps < self.epochs * self.steps;
+        if fits { resume(state, &tensors).ok() } else { None }
     }
 
     /// Where in the training a step belongs, counted through all epochs from 0.
@@ -122,6 +139,13 @@ impl Course {
         };
         losses.iter().enumerate().map(point).collect()
     }
+}
+
+/// Takes back a state, and returns the losses until then.
+fn resume(state: &mut impl Trained, tensors: &Tensors) -> Result<Vec<f32>, BadArtifact> {
+    let losses = tensors.f32("losses")?.to_vec();
+    state.load(tensors)?;
+    Ok(losses)
 }
 
 fn with_losses(state: &impl Trained, losses: &[f32]) -> Tensors {

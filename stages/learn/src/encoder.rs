@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(tensors.i64("backbone.bn1.num_batches_tracked").unwrap(), [1]);
         assert_eq!(
             tensors.metadata("architecture").unwrap(),
-            r#"{"backbone":{"SmallCnn":{"width":4}},"channels":1,"projector":{"widths":[8,6],"norm":"Hidden"},"predictor":null,"clusters":null}"#
+            r#"{"backbone":{"SmallCnn":{"width":4,"grid":1}},"channels":1,"projector":{"widths":[8,6],"norm":"Hidden"},"predictor":null,"clusters":null}"#
         );
     }
 

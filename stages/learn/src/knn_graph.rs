@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError};
+use ablate_stage::{
+    ArtifactKind, FieldError, Job, Kin, Metrics, Port, Request, Side, Split, Stage, StageError,
+};
 use ndarray::Axis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -112,6 +114,36 @@ impl KnnGraph {
         let listings = self.list(embeddings)?;
         let weights = self.weigh(&listings, embeddings);
         Ok(self.direct(&listings, &weights, &embeddings.split))
+    }
+
+    /// Whether its edges are the first of those a larger `k` gives, node by node.
+    fn is_prefix(&self) -> bool {
+        self.direction != Direction::Symmetric && self.weight != EdgeWeight::InverseDegree
+    }
+
+    /// The graph from that of a larger `k`; `None` where that does not have as many edges a node.
+    fn prefix(&self, larger: &Graph) -> Option<Graph> {
+        let listers = match self.direction {
+            Direction::FromNeighbours => &larger.target,
+            Direction::ToNeighbours => &larger.source,
+            Direction::Symmetric => return None,
+        };
+        let mut kept = Vec::with_capacity(larger.split.len() * self.k);
+        let mut first = 0;
+        for (edge, node) in listers.iter().enumerate() {
+            if listers[first] != *node {
+                first = edge;
+            }
+            if edge - first < self.k {
+                kept.push(edge);
+            }
+        }
+        (kept.len() == larger.split.len() * self.k).then(|| Graph {
+            source: kept.iter().map(|&edge| larger.source[edge]).collect(),
+            target: kept.iter().map(|&edge| larger.target[edge]).collect(),
+            weight: kept.iter().map(|&edge| larger.weight[edge]).collect(),
+            split: larger.split.clone(),
+        })
     }
 
     /// Whether a node is one that nobody may list.
@@ -236,9 +268,20 @@ impl Stage for KnnGraph {
         Request::ALL_CPUS
     }
 
+    fn kin(&self) -> Option<Kin> {
+        self.is_prefix().then_some(Kin { field: "k", side: Side::Above, output: "graph" })
+    }
+
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let embeddings = Embeddings::from_job(job, "embeddings")?;
-        let graph = self.build(&embeddings).map_err(|error| StageError::input("embeddings", error))?;
+        let larger = job.kin().and_then(|path| Graph::read(path).ok());
+        let graph = match larger.and_then(|larger| self.prefix(&larger)) {
+            Some(graph) => {
+                job.resumed("the graph of more neighbours");
+                graph
+            }
+            None => self.build(&embeddings).map_err(|error| StageError::input("embeddings", error))?,
+        };
         graph.write(job.output("graph"))?;
         let mut metrics = Metrics::default();
         metrics.insert("edges", graph.len() as f64);

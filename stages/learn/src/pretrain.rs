@@ -9,12 +9,12 @@ mod simclr;
 use std::sync::Arc;
 
 use ablate_data::{ImageSet, Views};
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Kin, Port, Request, Side, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Backbone;
-use crate::course::write_curve;
+use crate::course::{STATE, write_curve};
 use crate::device;
 use crate::encoder::{Architecture, Encoder};
 use crate::head::Mlp;
@@ -166,6 +166,11 @@ impl Method {
 }
 
 impl Pretrain {
+    /// Whether its first epochs are those of a longer training: nothing in them depends on how many there are.
+    fn can_be_continued(&self) -> bool {
+        matches!(self.schedule, Schedule::Constant) && !matches!(self.method, Method::Untrained)
+    }
+
     fn training(&self) -> Training {
         Training {
             kind: Self::KIND,
@@ -180,7 +185,7 @@ impl Pretrain {
 
 impl Stage for Pretrain {
     const KIND: &'static str = "Pretrain";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -188,7 +193,14 @@ impl Stage for Pretrain {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::required("encoder", ArtifactKind::Encoder), Port::required("curve", ArtifactKind::Curve)]
+        let mut outputs = vec![
+            Port::required("encoder", ArtifactKind::Encoder),
+            Port::required("curve", ArtifactKind::Curve),
+        ];
+        if self.can_be_continued() {
+            outputs.push(Port::required(STATE, ArtifactKind::File));
+        }
+        outputs
     }
 
     fn validate(&self) -> Vec<FieldError> {
@@ -201,6 +213,11 @@ impl Stage for Pretrain {
 
     fn request(&self) -> Request {
         Request::TRAIN
+    }
+
+    fn kin(&self) -> Option<Kin> {
+        let shorter = Kin { field: "epochs", side: Side::Below, output: STATE };
+        self.can_be_continued().then_some(shorter)
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {

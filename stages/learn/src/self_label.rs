@@ -76,7 +76,7 @@ impl Default for SelfLabel {
 
 impl Stage for SelfLabel {
     const KIND: &'static str = "SelfLabel";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {

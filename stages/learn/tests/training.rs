@@ -275,10 +275,10 @@ fn the_same_fields_give_the_same_bytes() {
         line::<SelfLabel>(&bench, SELF_LABEL, "labels"),
     ];
     let recorded = [
-        "Pretrain 2 curve bc544f26f110 encoder dc3851824c9f",
-        "Pretrain 2 curve 62ba5fce0a42 encoder 269db42d6067",
+        "Pretrain 3 curve bc544f26f110 encoder a4e56063194a",
+        "Pretrain 3 curve 62ba5fce0a42 encoder af5898bdff6c",
         "Embed 2 embeddings f6d599bbb1ea",
-        "SelfLabel 2 assignment 0102492db699 curve 509f76995979 encoder b3f6fe703fc0",
+        "SelfLabel 3 assignment 0102492db699 curve 509f76995979 encoder 684add1d2f2f",
     ];
     assert_eq!(
         found, recorded,

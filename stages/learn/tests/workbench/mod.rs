@@ -81,6 +81,7 @@ impl Workbench {
         let inputs = stage.inputs().into_iter().map(|port| (port.name.clone(), self.path(&file(&port.name))));
         let outputs = stage.outputs().into_iter().map(|port| (port.name.clone(), out.join(&port.name)));
         let files = JobFiles {
+            kin: None,
             inputs: inputs.filter(|(_, path)| path.exists()).collect(),
             outputs: outputs.collect(),
             scratch,

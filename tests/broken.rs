@@ -52,7 +52,7 @@ fn a_key_written_twice() {
 
 #[test]
 fn not_a_number() {
-    insta::assert_snapshot!(check("lr: 0.003", "lr: NaN"));
+    insta::assert_snapshot!(check("lr: 0.002", "lr: NaN"));
 }
 
 #[test]

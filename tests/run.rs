@@ -315,5 +315,5 @@ fn exit_codes_tell_whose_fault_it_is() {
     project.expect(3, &["plan", "missing.ron"]);
     let other = project.expect(4, &["run", "p.ron", "--store", "full"]);
     assert!(other.stderr.contains("is not a store this version can use"), "{}", other.stderr);
-    project.expect(2, &["log", "20200101"]);
+    project.expect(1, &["log", "20200101"]);
 }

@@ -6,15 +6,14 @@ use super::project::store_here;
 use super::{Context, Failure, exit};
 use crate::journal;
 use crate::progress::describe;
+use crate::runs::resolve;
 
 /// Show what happened in a run
 #[derive(Args)]
 pub struct Log {
-    /// The run; the last one if none is named
-    run: Option<String>,
-    /// List the runs there are
-    #[arg(long, conflicts_with = "run")]
-    list: bool,
+    /// The run, by its name or the beginning of it, or as `@2`: the one before the last; the last one if none is named
+    #[arg(default_value = "@1")]
+    run: String,
 }
 
 /// Shows the journal of a run.
@@ -24,20 +23,11 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
         Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display()))
     };
     let runs = journal::runs(&folder).map_err(unreadable)?;
-    if args.list {
-        runs.iter().try_for_each(|run| writeln!(context.out, "{run}"))?;
-        return Ok(exit::DONE);
+    if runs.is_empty() {
+        return Err(Failure::new(exit::FAILED, "there is no run in the store yet"));
     }
-    let last = || journal::last_run(&folder, None).ok().flatten();
-    let run = args.run.clone().or_else(last);
-    let run = run.ok_or_else(|| Failure::new(exit::FAILED, "there is no run in the store yet"))?;
-    if !runs.contains(&run) {
-        return Err(Failure::new(
-            exit::USAGE,
-            format!("there is no run `{run}`; `ablate log --list` lists those there are"),
-        ));
-    }
-    let entries = journal::read(&folder, &run).map_err(unreadable)?;
+    let run = resolve(&runs, &args.run).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let entries = journal::read(&folder, run).map_err(unreadable)?;
     let began = entries.first().map_or(0, |entry| entry.unix_ms);
     writeln!(context.out, "run {run}")?;
     for entry in &entries {

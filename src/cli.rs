@@ -26,6 +26,7 @@ mod worker;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ use crate::diagnostic::escape_lines;
 pub mod exit {
     /// Everything asked for is done.
     pub const DONE: u8 = 0;
-    /// An action failed, or `plan`, `why`, `get` or `show` found nothing of the name.
+    /// An action failed, or what was asked for is not there or not whole.
     pub const FAILED: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;
@@ -147,7 +148,8 @@ pub fn main(registry: &Registry) -> ExitCode {
     let store = std::env::var_os("ABLATE_STORE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut context = Context { registry, store, out: &mut out, err: &mut err, terminal };
-    ExitCode::from(dispatch(std::env::args_os(), &mut context))
+    let code = catch_unwind(AssertUnwindSafe(|| dispatch(std::env::args_os(), &mut context)));
+    ExitCode::from(code.unwrap_or(exit::BUG))
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>) -> u8 {

@@ -74,6 +74,9 @@ fn default_cpus() -> usize {
 /// How long a program may take to checkpoint after SIGTERM.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// The longest line that is taken in one piece: a progress bar may go on for hours without an end of line.
+const MAX_LINE_BYTES: u64 = 64 << 10;
+
 /// Lines of output an error shows.
 const LAST_LINES: usize = 12;
 
@@ -304,7 +307,7 @@ fn read_lines(from: impl Read + Send + 'static, sender: Sender<News>) {
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
-        while from.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        while from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
             drop(sender.send(News::Line(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())));
             line.clear();
         }

@@ -6,7 +6,7 @@
 //! of the run and are replaced when they die.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -140,8 +140,6 @@ enum Message {
     Reply(WorkerId, Reply),
     Printed(WorkerId, String),
     Gone(WorkerId),
-    /// An action was put off for long enough.
-    Ready(ActionDigest),
     Interrupt,
 }
 
@@ -184,7 +182,9 @@ impl<'a> Runner<'a> {
             sender,
             observer,
             keys: Keys::new(graph, &settings.project),
-            scheduler: Scheduler::new(tasks(graph, &plan, &capacity), capacity),
+            scheduler: Scheduler::new(tasks(graph, &plan, &capacity), capacity)
+                .failing_fast(settings.fail_fast),
+            delayed: BTreeSet::new(),
             planned: plan.states,
             known: (0..graph.instances.len()).map(|_| Known::default()).collect(),
             manifests: BTreeMap::new(),
@@ -198,10 +198,12 @@ impl<'a> Runner<'a> {
         while !run.scheduler.is_over() {
             match run.next_deadline() {
                 None => run.take(messages.recv().expect("the run itself holds a sender"))?,
-                Some(at) => match messages.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                    Ok(message) => run.take(message)?,
-                    Err(_) => run.out_of_time(),
-                },
+                Some(at) => {
+                    if let Ok(message) = messages.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                        run.take(message)?;
+                    }
+                    run.look_at_the_clock()?;
+                }
             }
         }
         Ok(run.finish())
@@ -224,6 +226,8 @@ struct Run<'a> {
     manifests: BTreeMap<ActionDigest, Manifest>,
     kindred: Kindred,
     slots: Vec<Slot>,
+    /// Actions that are put off, by the time they are ready again.
+    delayed: BTreeSet<(Instant, ActionDigest)>,
     interrupts: usize,
     /// Stages whose declared resources were found to be wrong, and told so.
     advised: BTreeSet<String>,
@@ -293,42 +297,37 @@ impl Run<'_> {
                     self.start(Work { action, instance: id, clock: Clock::Off }, grant)?;
                 }
                 Effect::Delay(action, tries) => self.delay(action, tries),
-                Effect::Ended(id, phase) => {
-                    self.ended(id, phase);
-                    if phase == Phase::Failed && self.settings.fail_fast {
-                        effects.extend(self.scheduler.on(scheduler::Event::Stop));
-                    }
-                }
+                Effect::Ended(id, phase) => self.ended(id, phase),
             }
         }
         Ok(())
     }
 
     /// Puts an action off: 0.25 s the first time, then four times as long each time, a minute at most.
-    fn delay(&self, action: ActionDigest, tries: usize) {
+    fn delay(&mut self, action: ActionDigest, tries: usize) {
         let exponent = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
         let wait = FIRST_DELAY.saturating_mul(4_u32.saturating_pow(exponent)).min(LONGEST_DELAY);
-        let sender = self.sender.clone();
-        thread::spawn(move || {
-            thread::sleep(wait);
-            // A run that is over needs no action.
-            drop(sender.send(Message::Ready(action)));
-        });
+        self.delayed.insert((Instant::now() + wait, action));
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let clocks = self.slots.iter().filter_map(|slot| Some(slot.job?.clock));
-        clocks
-            .filter_map(|clock| match clock {
-                Clock::Off => None,
-                Clock::Until(at) | Clock::Stopping(at) => Some(at),
-            })
-            .min()
+        let ends = clocks.filter_map(|clock| match clock {
+            Clock::Off => None,
+            Clock::Until(at) | Clock::Stopping(at) => Some(at),
+        });
+        ends.chain(self.delayed.first().map(|(at, _)| *at)).min()
     }
 
-    /// Asks those whose time is over to checkpoint and stop, and kills those that do not.
-    fn out_of_time(&mut self) {
+    /// Hands out what was put off for long enough; asks those whose time is over to checkpoint and stop, and kills those
+    /// that do not.
+    fn look_at_the_clock(&mut self) -> Result<(), ExecuteError> {
         let now = Instant::now();
+        while let Some((_, action)) = self.delayed.first().copied().filter(|(at, _)| *at <= now) {
+            self.delayed.pop_first();
+            let effects = self.scheduler.on(scheduler::Event::Ready(action));
+            self.carry_out(effects)?;
+        }
         for slot in 0..self.slots.len() {
             match self.slots[slot].job.as_mut().map(|work| &mut work.clock) {
                 Some(clock @ &mut Clock::Until(at)) if at <= now => {
@@ -343,6 +342,7 @@ impl Run<'_> {
                 _ => {}
             }
         }
+        Ok(())
     }
 
     /// Finds the key of an instance, and its result.
@@ -378,6 +378,8 @@ impl Run<'_> {
     }
 
     fn start(&mut self, work: Work, grant: Grant) -> Result<(), ExecuteError> {
+        // Until the order is on the record, gc may not see what it needs.
+        let _pin = self.store.pin()?;
         if let Some(manifest) = self.manifests.get(&work.action) {
             self.store.put_manifest(&manifest.to_string())?;
         }
@@ -498,10 +500,6 @@ impl Run<'_> {
             }
             Message::Reply(id, reply) => self.reply(id.slot, reply),
             Message::Gone(id) => self.gone(id.slot),
-            Message::Ready(action) => {
-                let effects = self.scheduler.on(scheduler::Event::Ready(action));
-                self.carry_out(effects)
-            }
         }
     }
 
@@ -532,22 +530,44 @@ impl Run<'_> {
                 self.went_wrong(&action, &error);
                 return self.over(slot, scheduler::Event::Failed(action));
             }
-            Reply::Lost(digest, error) => {
+            Reply::Lost(digests, error) => {
                 self.went_wrong(&action, &error);
-                let makers = self.makers(&digest);
+                let makers = digests.iter().flat_map(|digest| self.makers(digest)).collect();
                 return self.over(slot, scheduler::Event::Lost(action, makers));
             }
+            Reply::Panicked(error) => {
+                self.went_wrong(&action, &error);
+                self.retire(slot);
+                return self.over(slot, scheduler::Event::Failed(action));
+            }
             Reply::Stopped => {
-                let event = self.stopped(work).unwrap_or(scheduler::Event::Stopped(action));
+                self.retire(slot);
+                let event = match self.stopped(work) {
+                    Some(event) => event,
+                    None if self.interrupts > 0 => scheduler::Event::Stopped(action),
+                    None => {
+                        self.went_wrong(&action, "it stopped without being asked to");
+                        scheduler::Event::Failed(action)
+                    }
+                };
                 return self.over(slot, event);
             }
         }
         Ok(())
     }
 
+    /// Ends a worker that is not fit for another action.
+    fn retire(&mut self, slot: usize) {
+        drop(self.slots[slot].worker.take());
+    }
+
     /// The work of a slot is over, for better or worse.
     fn over(&mut self, slot: usize, event: scheduler::Event) -> Result<(), ExecuteError> {
         let work = self.slots[slot].job.take().expect("only work that was begun can be over");
+        if matches!(work.clock, Clock::Stopping(_)) {
+            // It was told to stop, and would tell that to the next stage.
+            self.retire(slot);
+        }
         let effects = self.scheduler.on(event.clone());
         let instance = self.name(work.instance);
         let failed = self.scheduler.phase(work.instance) == Phase::Failed;
@@ -743,9 +763,12 @@ fn death(status: io::Result<ExitStatus>) -> String {
     }
 }
 
+/// The longest line that is taken in one piece.
+const MAX_LINE_BYTES: u64 = 16 << 20;
+
 fn for_each_line(mut reader: impl BufRead, mut each: impl FnMut(String)) {
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+    while reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
         each(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
         line.clear();
     }

@@ -133,7 +133,8 @@ pub enum Event {
         /// The line.
         line: String,
     },
-    /// The worker died, or an input was damaged: the action is tried again, after its inputs were made again.
+    /// The worker died, the stage failed and may be tried again, or an input was damaged and is made again: the action is
+    /// tried again.
     Retried {
         /// The instance.
         instance: String,

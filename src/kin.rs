@@ -2,7 +2,7 @@
 //!
 //! What they made can save work, as the checkpoint of a shorter training does: a stage says so by
 //! [`Stage::kin`](ablate_stage::Stage::kin). They are found by their manifests without that field; the store is read for
-//! them once a run, when the first missing action asks.
+//! them once a run for each kind and field, when the first missing action asks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -32,7 +32,8 @@ impl Kindred {
         kin: Kin,
     ) -> Result<Option<ActionDigest>, StoreError> {
         if self.read.insert((manifest.kind.clone(), kin.field)) {
-            for (action, text) in store.manifests()? {
+            let kind = format!("kind: {:?},", manifest.kind);
+            for (action, text) in store.manifests()?.into_iter().filter(|(_, text)| text.contains(&kind)) {
                 if let Ok(earlier) = Manifest::parse(&text)
                     && earlier.kind == manifest.kind
                     && store.result(&action).is_some()

@@ -62,13 +62,18 @@ fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Re
         Request { action, project: project.to_owned(), device: "cpu".to_owned(), threads, kin: None };
     let mut orders = worker.stdin.take().expect("standard input is piped");
     let order = serde_json::to_string(&Order::Perform(request)).expect("an order is plain data");
-    writeln!(orders, "{order}")?;
+    if writeln!(orders, "{order}").is_err() {
+        worker.wait()?;
+        return Ok(Remade::Failed("its worker died".to_owned()));
+    }
     let replies = BufReader::new(worker.stdout.take().expect("standard output is piped"));
     let mut ended = Remade::Failed("its worker died".to_owned());
     for line in replies.lines() {
         ended = match serde_json::from_str(&line?) {
             Ok(Reply::Done { .. }) => Remade::Done,
-            Ok(Reply::Failed(error) | Reply::Lost(_, error) | Reply::Broken(error)) => Remade::Failed(error),
+            Ok(
+                Reply::Failed(error) | Reply::Panicked(error) | Reply::Lost(_, error) | Reply::Broken(error),
+            ) => Remade::Failed(error),
             Ok(Reply::Stopped) => Remade::Failed("it was stopped".to_owned()),
             Ok(
                 Reply::Waiting | Reply::Started | Reply::Resumed(_) | Reply::Progress { .. } | Reply::Line(_),

@@ -23,6 +23,9 @@ pub struct Resources {
     pub retries: Option<usize>,
 }
 
+/// More is a slip, whatever it is of.
+const MAX_AMOUNT: f64 = 1e9;
+
 /// A number above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "f64")]
@@ -32,7 +35,11 @@ impl TryFrom<f64> for Amount {
     type Error = String;
 
     fn try_from(number: f64) -> Result<Self, String> {
-        if number > 0.0 { Ok(Self(number)) } else { Err(format!("must be above 0, is {number}")) }
+        if number > 0.0 && number <= MAX_AMOUNT {
+            Ok(Self(number))
+        } else {
+            Err(format!("must be above 0 and at most {MAX_AMOUNT}, is {number}"))
+        }
     }
 }
 

@@ -69,6 +69,9 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
     for trial in &graph.trials {
         let instances: Vec<Option<InstanceId>> =
             metrics.iter().map(|metric| trial.instances.get(metric.stage.as_str()).copied()).collect();
+        if instances.iter().all(Option::is_none) {
+            continue;
+        }
         let carriers = || instances.iter().flatten().map(|&id| graph.instance(id));
         let point: Vec<Option<usize>> = (0..graph.axes.len())
             .map(|axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied()))

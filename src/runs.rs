@@ -58,7 +58,10 @@ pub struct Run {
 /// # Errors
 /// Where the journal cannot be read.
 pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
-    let mut file = File::open(journal::journal_path(folder, run))?;
+    let mut file = match File::open(journal::journal_path(folder, run)) {
+        Err(error) if is_no_run(&error) => return Ok(None),
+        file => file?,
+    };
     let mut line = Vec::new();
     BufReader::new((&file).take(MAX_ENTRY_BYTES)).read_until(b'\n', &mut line)?;
     let Ok(Entry { unix_ms: began_unix_ms, event: Event::RunStarted { pipeline, file: path, .. } }) =
@@ -96,7 +99,7 @@ pub fn hits(store: &Store, listing: &Digest) -> BTreeMap<String, ActionDigest> {
 /// Where its journal cannot be read: then nobody knows what it cites.
 pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
     let entries = match journal::read(&store.runs(), run) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_no_run(&error) => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
@@ -125,6 +128,11 @@ pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether there is no journal: the run is just beginning, was killed as it did, or is something else that lies there.
+fn is_no_run(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The last whole entry of a journal.

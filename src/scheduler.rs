@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! Waiting → Keying → Queued → Running → Done | Failed
-//!    ↑         └────────────────────────↗
-//!    └─ an input was lost, and is made again
+//!    ↑         │       ↑         ├─→ Delayed ─┐  it went wrong, and is tried again later
+//!    │         │       └─────────┼────────────┘
+//!    │         └─────────────────┼─→ Done | Failed  its result is there, or its key cannot be made
+//!    └───────────────────────────┘  an input was lost, and is made again; or it was asked to stop
 //! Waiting → Skipped     something it needs failed
 //! ```
 //!
@@ -216,8 +218,10 @@ pub enum Effect {
     Ended(InstanceId, Phase),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Action {
+    /// What it takes up: that of the first instance that had its key. Others may have declared other resources.
+    demand: Demand,
     /// Instances whose action it is, in order.
     instances: BTreeSet<InstanceId>,
     /// What it was given, while it runs.
@@ -244,6 +248,8 @@ pub struct Scheduler {
     open: usize,
     /// Instances whose key is being looked up. Nothing starts meanwhile, because they may be what should go first.
     keying: usize,
+    /// Whether the first failure stops.
+    fail_fast: bool,
     stopping: bool,
 }
 
@@ -278,8 +284,15 @@ impl Scheduler {
             running: BTreeSet::new(),
             open,
             keying: 0,
+            fail_fast: false,
             stopping: false,
         }
+    }
+
+    /// The same, where nothing more starts after the first failure.
+    #[must_use]
+    pub fn failing_fast(self, fail_fast: bool) -> Self {
+        Self { fail_fast, ..self }
     }
 
     /// The first effects: the keys of everything that takes no input.
@@ -367,6 +380,7 @@ impl Scheduler {
     fn end(&mut self, id: InstanceId, phase: Phase, effects: &mut Vec<Effect>) {
         assert!(!self.phase(id).is_over(), "an instance ends once");
         self.set(id, phase);
+        self.stopping |= self.fail_fast && phase == Phase::Failed;
         effects.push(Effect::Ended(id, phase));
         for consumer in self.consumers[id.0].clone() {
             self.advance(consumer, effects);
@@ -402,13 +416,14 @@ impl Scheduler {
 
     fn enqueue(&mut self, id: InstanceId, digest: ActionDigest) {
         assert_eq!(self.phase(id), Phase::Keying, "only an instance that is being keyed gets a key");
-        let action = self.actions.entry(digest).or_default();
+        let demand = self.tasks[id.0].demand;
+        let new = || Action { demand, instances: BTreeSet::new(), grant: None, tries: 0 };
+        let action = self.actions.entry(digest).or_insert_with(new);
         action.instances.insert(id);
         if action.grant.is_some() {
             self.set(id, Phase::Running(digest));
         } else {
-            let demand = self.task_of(&digest).demand;
-            self.queues.entry(demand).or_default().insert(self.ranks[id.0], digest);
+            self.queues.entry(action.demand).or_default().insert(self.ranks[id.0], digest);
             self.set(id, Phase::Queued(digest));
         }
     }
@@ -416,7 +431,7 @@ impl Scheduler {
     fn start_ready(&mut self, effects: &mut Vec<Effect>) {
         while !self.stopping && self.keying == 0 && self.running.len() < self.capacity.slots {
             let Some((digest, gpu)) = self.next_to_start() else { return };
-            let demand = self.task_of(&digest).demand;
+            let demand = self.actions[&digest].demand;
             let free = self.free();
             // What is ready shares what is free.
             let ready: usize = self.queues.values().map(BTreeMap::len).sum();
@@ -475,8 +490,8 @@ impl Scheduler {
     fn free(&self) -> Free {
         let mut free = Free::of(&self.capacity);
         for digest in &self.running {
-            let grant = self.actions[digest].grant.expect("what runs was given something");
-            free.take(&self.task_of(digest).demand, grant);
+            let action = &self.actions[digest];
+            free.take(&action.demand, action.grant.expect("what runs was given something"));
         }
         free
     }
@@ -513,7 +528,7 @@ impl Scheduler {
             self.set(id, Phase::Waiting);
         }
         for &producer in producers {
-            if again && self.phase(producer) == Phase::Done {
+            if self.phase(producer) == Phase::Done {
                 self.set(producer, Phase::Waiting);
             }
         }
@@ -832,7 +847,7 @@ mod tests {
                             }
                             let drawn = &graph[id.0];
                             // Instances of one key are alike, and so take the same inputs.
-                            let alike = format!("{:?} {:?} {}", tasks[id.0].inputs, drawn.demand, drawn.key);
+                            let alike = format!("{:?} {}", tasks[id.0].inputs, drawn.key);
                             let event = if drawn.cached && drawn.key == 0 {
                                 Event::Cached(id)
                             } else {
@@ -848,7 +863,8 @@ mod tests {
                     }
                 }
                 prop_assert!(running.len() <= slots);
-                let demands = || running.values().map(|(id, grant)| (tasks[id.0].demand, *grant));
+                let demand_of = |digest: &ActionDigest| scheduler.actions[digest].demand;
+                let demands = || running.iter().map(|(digest, (_, grant))| (demand_of(digest), *grant));
                 let memory: u64 = demands().map(|(demand, _)| demand.memory_mib).sum();
                 let holders = demands().filter(|(demand, _)| demand.memory_mib > 0).count();
                 prop_assert!(memory <= memory_mib || holders == 1);

@@ -145,7 +145,9 @@ impl Node {
                 .find(|(key, _)| matches!(&key.value, Value::Text(text) if text == name))
                 .map(|(_, value)| value),
             Value::List(items) => items.get(name.parse::<usize>().ok()?),
-            Value::Tuple(Some(_), items) if items.len() == 1 => items[0].child(name),
+            Value::Tuple(Some(_), items) if items.len() == 1 && name.parse::<usize>().is_err() => {
+                items[0].child(name)
+            }
             Value::Tuple(_, items) => items.get(name.parse::<usize>().ok()?),
             Value::Bool(_)
             | Value::Integer(_)

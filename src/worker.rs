@@ -50,7 +50,7 @@ pub struct Request {
     pub kin: Option<ActionDigest>,
 }
 
-/// What a worker tells its runner. The last four end an action.
+/// What a worker tells its runner. From [`Reply::Done`] on they end an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// Another process is performing the action.
@@ -81,8 +81,10 @@ pub enum Reply {
     },
     /// There is no result, and the action is why.
     Failed(String),
-    /// An input is not in the store, or was damaged and is set aside.
-    Lost(Digest, String),
+    /// The same, and the worker is in doubt and ends.
+    Panicked(String),
+    /// Inputs are not in the store, or were damaged and are set aside.
+    Lost(Vec<Digest>, String),
     /// The store does not work.
     Broken(String),
     /// It stopped on request.
@@ -92,7 +94,7 @@ pub enum Reply {
 /// Why there is no result.
 enum Trouble {
     Failed(String),
-    Lost(Digest, String),
+    Lost(Vec<Digest>, String),
     Broken(StoreError),
     Stopped,
 }
@@ -118,7 +120,7 @@ impl From<StoreError> for Trouble {
 pub fn serve(registry: &Registry, store: &Store) -> io::Result<()> {
     // Whatever stages and libraries print goes to standard error, and so to the log; replies have a descriptor of
     // their own.
-    let replies = fs::File::from(rustix::io::dup(io::stdout())?);
+    let replies = fs::File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
     rustix::stdio::dup2_stdout(io::stderr())?;
     // An interrupt from the terminal reaches the whole group; the runner alone decides what it means.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -179,14 +181,14 @@ impl Worker<'_> {
         let (reply, healthy) = match outcome {
             Ok(Ok((result, performed))) => (Reply::Done { result, performed }, true),
             Ok(Err(Trouble::Failed(error))) => (Reply::Failed(error), true),
-            Ok(Err(Trouble::Lost(digest, error))) => (Reply::Lost(digest, error), true),
+            Ok(Err(Trouble::Lost(digests, error))) => (Reply::Lost(digests, error), true),
             Ok(Err(Trouble::Broken(error))) => (Reply::Broken(error.to_string()), true),
             Ok(Err(Trouble::Stopped)) => (Reply::Stopped, false),
             Err(panic) => {
                 let what = panic.downcast_ref::<String>().map(String::as_str);
                 let what =
                     what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no stated reason");
-                (Reply::Failed(format!("the stage panicked, which is a bug in it: {what}")), false)
+                (Reply::Panicked(format!("the stage panicked, which is a bug in it: {what}")), false)
             }
         };
         send(&self.replies, &reply);
@@ -256,7 +258,8 @@ impl Worker<'_> {
         }
         let result = ActionResult { outputs: objects, metrics, provenance };
         let published = self.store.publish(action, &result)?;
-        self.store.clear_scratch(action)?;
+        // The result stands; what stays of its checkpoints is for gc.
+        self.store.clear_scratch(action).unwrap_or(());
         Ok(match published {
             Published::First => (result, true),
             // The record of an earlier time, whose objects were lost and are now back.
@@ -283,14 +286,19 @@ impl Worker<'_> {
     }
 
     fn inputs(&self, manifest: &Manifest) -> Result<BTreeMap<String, PathBuf>, Trouble> {
-        let verified = manifest.inputs.iter().map(|(port, digest)| match self.store.verified(digest) {
-            Ok(path) => Ok((port.clone(), path)),
-            Err(error @ (StoreError::Missing(_) | StoreError::Damaged { .. })) => {
-                Err(Trouble::Lost(*digest, format!("input `{port}`: {error}")))
+        let mut paths = BTreeMap::new();
+        let (mut lost, mut why) = (Vec::new(), Vec::new());
+        for (port, digest) in &manifest.inputs {
+            match self.store.verified(digest) {
+                Ok(path) => drop(paths.insert(port.clone(), path)),
+                Err(error @ (StoreError::Missing(_) | StoreError::Damaged { .. })) => {
+                    lost.push(*digest);
+                    why.push(format!("input `{port}`: {error}"));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
-        });
-        verified.collect()
+        }
+        if lost.is_empty() { Ok(paths) } else { Err(Trouble::Lost(lost, why.join("; "))) }
     }
 
     /// The artifact of a stage's kin; without it the stage works longer, and no worse.
@@ -509,7 +517,7 @@ mod tests {
         let (_dir, store) = new_store();
         let (told, healthy) = perform(&store, Act::Panic);
         let error = "the stage panicked, which is a bug in it: index 7 is wrong".to_owned();
-        assert_eq!((told, healthy), (vec![Reply::Started, Reply::Failed(error)], false));
+        assert_eq!((told, healthy), (vec![Reply::Started, Reply::Panicked(error)], false));
     }
 
     #[test]

@@ -205,6 +205,14 @@ fn a_path_reaches_into_variants_and_defaults() {
 }
 
 #[test]
+fn a_path_reaches_into_a_stage_without_fields() {
+    let text = sample(r#"axes: {"encoder.optimizer.lr": [0.25]},"#)
+        .replace("Pretrain(method: SimClr(temperature: 0.2), epochs: 20)", "Pretrain()");
+    let encoder = graph(&text).instances.into_iter().find(|instance| instance.stage == "encoder").unwrap();
+    assert!(encoder.params.canonical().contains("lr: 0.25"), "{}", encoder.params.canonical());
+}
+
+#[test]
 fn equal_parameters_are_decoded_once() {
     let graph = graph(&sample(r#"axes: {"encoder.epochs": [1, 2]}, seeds: "0..100","#));
     let probes: Vec<_> = graph.instances.iter().filter(|instance| instance.stage == "probe").collect();

@@ -75,6 +75,26 @@ fn after_a_failure_the_rest_goes_on_unless_told() {
     let output = fast.expect(1, &["run", "p.ron", "--jobs", "2", "--fail-fast"]);
     assert_eq!(fast.ran(), ["good"]);
     assert!(output.stderr.contains("1 ran, 1 failed, 1 skipped, 1 unfinished ("), "{}", output.stderr);
+    let one_by_one = project(&[shell("bad", "exit 1", None, ""), shell("good", "echo x > o", None, "")]);
+    one_by_one.expect(1, &["run", "p.ron", "--jobs", "1", "--fail-fast"]);
+    assert_eq!(one_by_one.ran(), [""; 0]);
+}
+
+#[test]
+fn equal_actions_with_other_resources_are_one() {
+    let same = "echo same > o";
+    let stages = [
+        shell("q", same, None, ""),
+        shell("p", &format!("{same}; true"), None, ""),
+        shell("b", "cat $0 > o", Some("p"), "").replace("\"cat $0 > o\"", "\"cat $0 > o\", \"{input:x}\""),
+        shell("c", "cat $0 > o", Some("q"), "resources: (cpus: 2)")
+            .replace("\"cat $0 > o\"", "\"cat $0 > o\", \"{input:x}\""),
+    ];
+    for jobs in ["1", "2"] {
+        let project = project(&stages);
+        project.expect(0, &["run", "p.ron", "--jobs", jobs, "--cpus", "2"]);
+        assert_eq!(project.ran().len(), 3, "{:?}", project.ran());
+    }
 }
 
 #[test]
@@ -116,7 +136,7 @@ fn resources_are_not_in_the_key_and_their_mistakes_are_shown() {
         messages,
         [
             "error: `Resources` has no field `cpu`",
-            "error: must be above 0, is -1",
+            "error: must be above 0 and at most 1000000000, is -1",
             "error: must be at least 1, is 0",
             "error: expected a number, found the string \"5\"",
         ]

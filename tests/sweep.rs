@@ -135,6 +135,8 @@ fn a_sweep_that_makes_no_sense_is_shown_where_it_is_written() {
         r#"Gird(["graph.k"])"#,
         r#"["graph.k"]"#,
         r#"When({"graph.k": []}, "encoder.epochs")"#,
+        r#"Grid([Exclude("graph.k", [{"graph.k": 5, "encoder.method": "B"}]), "encoder.method"])"#,
+        r#"Exclude("graph.k", [{"graph.k": [5, 10, 20]}])"#,
     ];
     let told = sweeps.map(|sweep| read(&pipeline(&format!("sweep: {sweep},"))).err().expect(sweep));
     insta::assert_snapshot!(told.join("\n"));
@@ -204,6 +206,41 @@ fn a_pipeline_extends_another_and_includes_parts() {
     insta::assert_snapshot!(checked, @"p.ron is sound: 3 stages, 1 axis, 1 point, 2 seeds, 3 instances, 0 tables");
 }
 
+#[test]
+fn two_axes_on_one_input_are_refused() {
+    let axes = r#""graph": {"a": (stage: KnnGraph(k: 3), from: {"embeddings": "features"}), "b": KnnGraph(k: 4)},
+        "graph.from.embeddings": ["features", "images", "encoder"],"#;
+    let text = pipeline("").replace("\"graph.k\": [5, 10, 20],", axes);
+    let told = read(&text).err().unwrap();
+    assert!(told.starts_with("error: two axes set the same place"), "{told}");
+}
+
+#[test]
+fn what_a_file_writes_itself_is_not_changed_by_what_it_extends() {
+    let project = Project::new();
+    let stage = |script: &str| {
+        format!(
+            r#"(stage: Command(argv: ["sh", "-c", {script:?}], outputs: {{"o": (kind: File, path: "o")}}))"#
+        )
+    };
+    project.write(
+        "base.ron",
+        format!(
+            r#"(name: "base", stages: {{"a": {}, "b": {}}}, set: {{"a.env.K": "set", "b.env.K": "set"}})"#,
+            stage("echo a $K > o"),
+            stage("echo b $K > o")
+        ),
+    );
+    project.write(
+        "p.ron",
+        format!(r#"(name: "p", extends: "base.ron", stages: {{"a": {}}})"#, stage("echo own $K > o")),
+    );
+    project.expect(0, &["run", "p.ron"]);
+    project.expect(0, &["get", "p.ron", "a", "--to", "a"]);
+    project.expect(0, &["get", "p.ron", "b", "--to", "b"]);
+    assert_eq!((project.read("a").as_str(), project.read("b").as_str()), ("own\n", "b set\n"));
+}
+
 /// `b` copies `a`; `a` has an axis.
 const BASE: &str = r#"Pipeline(
     name: "base",
@@ -256,6 +293,8 @@ fn the_command_line_changes_a_pipeline_for_once() {
         &["--set", "b.argv=[1"],
         &["--set", "e.argv=[]", "--axis", "a.cpus=two"],
         &["--axis", "a.cpus="],
+        &["--axis", "a.cpus=1,1"],
+        &["--axis", "seed=1"],
         &["--seeds", "1,x"],
         &["--seeds", "a..b"],
     ]

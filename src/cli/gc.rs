@@ -53,9 +53,9 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
     // Runs that begin meanwhile are asked as well.
     let roots = || -> Result<Roots, Failure> {
         let mut roots = Roots::default();
-        let now = journal::runs(&store.runs())?;
+        let now = journal::runs(&store.runs()).map_err(unreadable)?;
         for run in now.iter().filter(|run| !dropped.contains(run)) {
-            cited(&store, run, &mut roots)?;
+            cited(&store, run, &mut roots).map_err(unreadable)?;
         }
         Ok(roots)
     };
@@ -64,14 +64,18 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::new(exit::STORE, format!("cannot read the runs of the store: {error}"))
+}
+
 /// How many runs are kept, and which are not.
 fn runs(store: &Store, keep: Option<usize>) -> Result<(usize, Vec<String>), Failure> {
-    let names = journal::runs(&store.runs())?;
+    let names = journal::runs(&store.runs()).map_err(unreadable)?;
     let Some(keep) = keep else { return Ok((names.len(), Vec::new())) };
     let mut kept: BTreeMap<String, usize> = BTreeMap::new();
     let mut dropped = Vec::new();
     for name in names.iter().rev() {
-        let Some(run) = sum_up(&store.runs(), name)? else { continue };
+        let Some(run) = sum_up(&store.runs(), name).map_err(unreadable)? else { continue };
         let of_pipeline = kept.entry(run.pipeline).or_default();
         if *of_pipeline < keep || run.standing == Standing::Running {
             *of_pipeline += 1;

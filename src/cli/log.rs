@@ -6,7 +6,7 @@ use super::project::store_here;
 use super::{Context, Failure, exit};
 use crate::journal;
 use crate::progress::describe;
-use crate::runs::resolve;
+use crate::runs::{resolve, sum_up};
 
 /// Show what happened in a run
 #[derive(Args)]
@@ -22,7 +22,8 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display()))
     };
-    let runs = journal::runs(&folder).map_err(unreadable)?;
+    let mut runs = journal::runs(&folder).map_err(unreadable)?;
+    runs.retain(|run| matches!(sum_up(&folder, run), Ok(Some(_))));
     if runs.is_empty() {
         return Err(Failure::new(exit::FAILED, "there is no run in the store yet"));
     }

@@ -54,6 +54,9 @@ pub struct Run {
 /// Runs what is missing.
 pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let clock = Instant::now();
+    if args.memory.is_some_and(|gib| !(gib > 0.0 && gib.is_finite())) {
+        return Err(Failure::new(exit::USAGE, "`--memory` must be above 0"));
+    }
     let mut project = args.part.of(Project::open(&args.source, context)?)?;
     let durability = if args.no_sync { Durability::None } else { Durability::Sync };
     project.store = project.store.with_durability(durability);
@@ -214,6 +217,12 @@ fn gpus(text: &str, registry: &Registry) -> Result<Vec<Device>, Failure> {
     let mut gpus = Vec::new();
     for name in text.split(',') {
         let device: Device = name.parse().map_err(|error| Failure::new(exit::USAGE, error))?;
+        if device == Device::Cpu {
+            return Err(Failure::new(
+                exit::USAGE,
+                "`cpu` stands alone: stages run on GPUs or on the processor",
+            ));
+        }
         if !there.contains(&device) {
             let known: Vec<String> = std::iter::once(Device::Cpu)
                 .chain(there.iter().copied())

@@ -26,6 +26,9 @@ pub struct Why {
     stage: String,
 }
 
+/// So many instances are explained: each is compared with all that was done before.
+const EXPLAINED: usize = 24;
+
 /// Explains the instances of a name, and what these wait for.
 pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let project = Project::open(&args.source, context)?;
@@ -37,6 +40,10 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let mut explained = BTreeSet::new();
     let mut to_explain = std::collections::VecDeque::from(chosen);
     while let Some(id) = to_explain.pop_front() {
+        if explained.len() == EXPLAINED {
+            writeln!(context.out, "… and others; name fewer, as {}", project.graph.instance_name(id))?;
+            break;
+        }
         if !explained.insert(id) {
             continue;
         }

@@ -87,16 +87,20 @@ pub(super) fn resolve<'a>(pipeline: &'a Pipeline, wrong: &mut Diagnostics) -> Ve
                         Value::Name(name) if name == "None" => Plugged::Open,
                         _ => Plugged::Into(node),
                     };
-                    stages[stage].put_wire(at, &port, plugged);
+                    stages[stage].put_wire(at, &port, plugged, wrong);
                 }
                 (Assigned::Stage { stage: node, from }, Place::Field(path)) => {
                     stages[stage].put_field(at, path, node, wrong);
-                    for port in
-                        ports(&pipeline.stages[stage].from, spec.values.iter().flat_map(|it| &it.settings))
-                    {
+                    for port in ports(
+                        &pipeline.stages[stage].from,
+                        spec.values
+                            .iter()
+                            .flat_map(|it| &it.settings)
+                            .filter(|it| it.path.text == setting.path.text),
+                    ) {
                         let wire = from.iter().find(|wire| wire.port.text == port);
                         let plugged = wire.map_or(Plugged::Open, |wire| Plugged::Into(&wire.source));
-                        stages[stage].put_wire(at, port, plugged);
+                        stages[stage].put_wire(at, port, plugged, wrong);
                     }
                 }
                 (Assigned::Stage { .. }, Place::Input(_)) => {
@@ -143,14 +147,19 @@ impl<'a> StageAxes<'a> {
         }
     }
 
-    fn put_wire(&mut self, at: Slot, port: &str, plugged: Plugged<'a>) {
+    fn put_wire(&mut self, at: Slot, port: &str, plugged: Plugged<'a>, wrong: &mut Diagnostics) {
         let known = self.wires.iter().position(|wire| wire.port.text == port);
         let known = known.unwrap_or_else(|| {
             let port = Name { span: at.span, text: port.to_owned() };
             self.wires.push(WireAxis { axis: at.axis, port, values: vec![Plugged::AsWritten; at.count] });
             self.wires.len() - 1
         });
-        self.wires[known].values[at.value] = plugged;
+        let wire = &mut self.wires[known];
+        if wire.axis == at.axis {
+            wire.values[at.value] = plugged;
+        } else {
+            wrong.push(set_twice(at.span, wire.port.span));
+        }
     }
 }
 
@@ -219,7 +228,8 @@ pub(super) fn set(node: &mut Node, path: &[String], span: Span, value: &Node) ->
             entries.push((Node { span, value: Value::Text(name.clone()) }, added()?));
         }
         Value::Tuple(struct_name, items) if items.is_empty() => {
-            node.value = Value::Struct(struct_name.take(), vec![field(added()?)]);
+            let added = field(added()?);
+            node.value = Value::Struct(struct_name.take(), vec![added]);
         }
         Value::Name(text) if text != "None" => {
             let struct_name = Name { span: node.span, text: text.clone() };

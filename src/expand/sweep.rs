@@ -33,6 +33,10 @@ pub(super) fn points(pipeline: &Pipeline) -> Result<Vec<Point>, Diagnostics> {
     let mut points = whole.points(&vec![None; pipeline.axes.len()])?;
     let mut seen = HashSet::new();
     points.retain(|point| seen.insert(point.clone()));
+    if points.is_empty() {
+        let error = Diagnostic::new(pipeline.name.span, "the sweep leaves no point");
+        return Err(error.help("`Exclude` takes out every one").into());
+    }
     Ok(points)
 }
 
@@ -45,8 +49,8 @@ enum Part {
     Chain(Vec<Part>),
     Exclude(Box<Part>, Vec<Conditions>),
     When(Conditions, Box<Part>),
-    /// Points of some axes, one by one.
-    List(Vec<Vec<(usize, usize)>>),
+    /// A point of some axes, then the same with one of them, by its place, at another value, for each of these.
+    Around(Vec<(usize, usize)>, Vec<(usize, usize)>),
 }
 
 /// Axis → values, any of which will do.
@@ -70,7 +74,7 @@ impl Part {
             }
             Self::Exclude(from, _) => from.bound(),
             Self::When(_, then) => Some(then.bound()?.max(1)),
-            Self::List(points) => Some(points.len()),
+            Self::Around(_, changes) => changes.len().checked_add(1),
         }
     }
 
@@ -102,7 +106,14 @@ impl Part {
             }
             Self::When(conditions, then) if agrees(from, conditions) => then.points(from)?,
             Self::When(..) => vec![from.clone()],
-            Self::List(points) => points.iter().map(|choices| with(choices)).collect(),
+            Self::Around(baseline, changes) => {
+                let changed = changes.iter().map(|&(at, value)| {
+                    let mut point = with(baseline);
+                    point[baseline[at].0] = Some(value);
+                    point
+                });
+                std::iter::once(with(baseline)).chain(changed).collect()
+            }
         })
     }
 }
@@ -162,7 +173,7 @@ impl Reader<'_> {
                 let mut read = Vec::new();
                 for part in parts {
                     read.push(self.read(part, &before));
-                    before.extend(part.sets().into_iter().filter_map(|name| self.position(name)));
+                    before.extend(self.positions(part.sets()));
                 }
                 Some(Part::Grid(read.into_iter().collect::<Option<_>>()?))
             }
@@ -172,39 +183,34 @@ impl Reader<'_> {
             }
             Sweep::Chain(parts) => Some(Part::Chain(self.read_all(parts, before)?)),
             Sweep::Exclude(from, out) => {
+                let sets = from.sets();
                 let from = self.read(from, before);
-                let out: Vec<Option<Conditions>> = out.iter().map(|choice| self.conditions(choice)).collect();
+                let set: BTreeSet<usize> = before.union(&self.positions(sets)).copied().collect();
+                let out: Vec<Option<Conditions>> =
+                    out.iter().map(|choice| self.conditions_on(choice, &set, "Exclude")).collect();
                 Some(Part::Exclude(Box::new(from?), out.into_iter().collect::<Option<_>>()?))
             }
             Sweep::When(choice, then) => {
-                let conditions = self.conditions(choice);
+                let conditions = self.conditions_on(choice, before, "When");
                 let then = self.read(then, before);
-                let conditions = conditions?;
-                for ((axis, _), (name, _)) in conditions.iter().zip(&choice.axes) {
-                    if !before.contains(axis) {
-                        let message = format!("nothing to the left of this `When` sets `{}`", name.text);
-                        let help = format!("write `Grid([\"{}\", When(..)])`", name.text);
-                        self.wrong.push(Diagnostic::new(name.span, message).help(help));
-                    }
-                }
-                Some(Part::When(conditions, Box::new(then?)))
+                Some(Part::When(conditions?, Box::new(then?)))
             }
             Sweep::OneAtATime(baseline) => {
                 let baseline = self.values(baseline)?;
-                let mut points = vec![baseline.clone()];
-                for (at, &(axis, usual)) in baseline.iter().enumerate() {
-                    let others = (0..self.pipeline.axes[axis].values.len()).filter(|&other| other != usual);
-                    points.extend(others.map(|other| changed(&baseline, at, other)));
-                }
-                Some(Part::List(points))
+                let others = |(at, &(axis, usual)): (usize, &(usize, usize))| {
+                    let values = 0..self.pipeline.axes[axis].values.len();
+                    values.filter(move |&other| other != usual).map(move |other| (at, other))
+                };
+                let changes = baseline.iter().enumerate().flat_map(others).collect();
+                Some(Part::Around(baseline, changes))
             }
             Sweep::LeaveOneOut { full, without } => {
                 let (all, out) = (self.values(full), self.values(without));
                 let (all, out) = (all?, out?);
-                let mut points = vec![all.clone()];
+                let mut changes = Vec::new();
                 for (&(axis, value), (name, _)) in out.iter().zip(&without.axes) {
                     match all.iter().position(|&(known, _)| known == axis) {
-                        Some(at) => points.push(changed(&all, at, value)),
+                        Some(at) => changes.push((at, value)),
                         None => {
                             let message = format!(
                                 "`full` does not say how `{}` is when nothing is left out",
@@ -215,7 +221,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                Some(Part::List(points))
+                Some(Part::Around(all, changes))
             }
         }
     }
@@ -244,6 +250,19 @@ impl Reader<'_> {
         }
     }
 
+    /// Conditions on axes that are `set` where `form` looks at them.
+    fn conditions_on(&mut self, choice: &Choice, set: &BTreeSet<usize>, form: &str) -> Option<Conditions> {
+        let conditions = self.conditions(choice)?;
+        for ((axis, _), (name, _)) in conditions.iter().zip(&choice.axes) {
+            if !set.contains(axis) {
+                let message = format!("nothing to the left of this `{form}` sets `{}`", name.text);
+                let help = format!("write `Grid([\"{}\", {form}(..)])`", name.text);
+                self.wrong.push(Diagnostic::new(name.span, message).help(help));
+            }
+        }
+        Some(conditions)
+    }
+
     fn conditions(&mut self, choice: &Choice) -> Option<Conditions> {
         let read: Vec<Option<(usize, Vec<usize>)>> = choice
             .axes
@@ -265,6 +284,10 @@ impl Reader<'_> {
         }
         let conditions = self.conditions(choice)?;
         Some(conditions.into_iter().map(|(axis, values)| (axis, values[0])).collect())
+    }
+
+    fn positions(&self, names: Vec<&Name>) -> BTreeSet<usize> {
+        names.into_iter().filter_map(|name| self.position(name)).collect()
     }
 
     fn position(&self, name: &Name) -> Option<usize> {
@@ -292,10 +315,4 @@ impl Reader<'_> {
         }
         found
     }
-}
-
-fn changed(point: &[(usize, usize)], at: usize, value: usize) -> Vec<(usize, usize)> {
-    let mut point = point.to_vec();
-    point[at].1 = value;
-    point
 }

@@ -108,7 +108,7 @@ pub(super) fn put(
 ) -> Result<(), Diagnostic> {
     set_writing_out(node, path, span, value, registry).map_err(|error| match error {
         SetError::NoFields(error) => error,
-        SetError::NotWritten => unreachable!("every piece above the last is written out"),
+        SetError::NotWritten => Diagnostic::new(span, "the path leads nowhere"),
     })
 }
 

@@ -4,14 +4,14 @@
 //! pipeline whole: what the file writes itself replaces what has the same name there, and `set` changes single places.
 //! Paths are relative to the file they are written in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::overrides::Overrides;
 use super::read::{File, Reader};
-use super::{Pipeline, StageSpec};
+use super::{Pipeline, Setting, StageSpec};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{SourceId, SourceMap, Span};
 use crate::syntax::{self, Name};
@@ -149,6 +149,7 @@ impl Loader<'_> {
 
     /// The file with the stages, axes and tables of those it includes, over the one it extends.
     fn bring_in(&mut self, mut file: File, folder: &Path) -> File {
+        let mut brought = Vec::new();
         for named in std::mem::take(&mut file.include) {
             let Some(part) = self.load(&folder.join(&named.text), Some(named.span)) else {
                 file.torn = true;
@@ -171,8 +172,9 @@ impl Loader<'_> {
             }
             file.axes.extend(part.axes);
             file.tables.extend(part.tables);
-            file.settings.splice(0..0, part.settings);
+            brought.extend(part.settings);
         }
+        file.settings.splice(0..0, brought);
         self.check_distinct("stage", file.stages.iter().flatten().map(|stage| &stage.name));
         self.check_distinct("axis", file.axes.iter().map(|axis| &axis.name));
         self.check_distinct("table", file.tables.iter().map(|table| &table.name));
@@ -196,6 +198,11 @@ impl Loader<'_> {
 
 /// A file over the one it extends.
 fn over(file: File, base: File) -> File {
+    // What was set in a stage that this file writes anew went with it.
+    let own: BTreeSet<&str> = file.stages.iter().flatten().map(|stage| stage.name.text.as_str()).collect();
+    let is_kept = |setting: &&Setting| !own.contains(setting.path.text.split('.').next().unwrap_or_default());
+    let settings: Vec<Setting> =
+        base.settings.iter().filter(is_kept).chain(&file.settings).cloned().collect();
     let stages = match (base.stages, file.stages) {
         (Some(base), Some(own)) => Some(replace(base, own, |stage: &StageSpec| stage.name.text.as_str())),
         (base, own) => own.or(base),
@@ -207,7 +214,7 @@ fn over(file: File, base: File) -> File {
         name: file.name.or(base.name),
         extends: None,
         include: Vec::new(),
-        settings: [base.settings, file.settings].concat(),
+        settings,
         stages,
         axes: replace(base.axes, file.axes, |axis| axis.name.text.as_str()),
         sweep: file.sweep.or(base.sweep),

@@ -84,9 +84,16 @@ fn quoted(node: Node) -> Node {
 
 /// Keeps the values of an axis whose labels are given, or gives it new values, or adds it.
 fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics) {
+    if name.text == "seed" {
+        wrong.push(Diagnostic::new(name.span, "`seed` is the seeds' axis").help("write `--seeds 0,1`"));
+        return;
+    }
     let axis = file.axes.iter_mut().find(|axis| axis.name.text == name.text);
     let labels: Vec<String> = match &values.value {
-        Value::List(items) => items.iter().map(Node::label).collect(),
+        Value::List(items) => {
+            (Reader { wrong }).check_distinct("value", items.iter().map(|item| (item.span, item.label())));
+            items.iter().map(Node::label).collect()
+        }
         _ => Vec::new(),
     };
     let chosen = axis.as_ref().and_then(|axis| {

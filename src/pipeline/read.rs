@@ -205,11 +205,13 @@ impl Reader<'_> {
             Value::List(items) => {
                 let mut seeds = Vec::new();
                 for item in items {
-                    match item.value {
-                        Value::Integer(seed) if u64::try_from(seed).is_ok() => {
-                            seeds.push(u64::try_from(seed).expect("just tried"));
-                        }
-                        _ => self.wrong.push(expected(item)),
+                    let seed = match item.value {
+                        Value::Integer(seed) => u64::try_from(seed).ok(),
+                        _ => None,
+                    };
+                    match seed {
+                        Some(seed) => seeds.push(seed),
+                        None => self.wrong.push(expected(item)),
                     }
                 }
                 self.check_distinct("seed", items.iter().map(|item| (item.span, item.label())));
@@ -392,7 +394,11 @@ impl Reader<'_> {
         None
     }
 
-    fn check_distinct<T: AsRef<str>>(&mut self, what: &str, names: impl Iterator<Item = (Span, T)>) {
+    pub(super) fn check_distinct<T: AsRef<str>>(
+        &mut self,
+        what: &str,
+        names: impl Iterator<Item = (Span, T)>,
+    ) {
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         for (span, name) in names {
             if let Some(first) = seen.get(name.as_ref()) {

@@ -13,7 +13,7 @@ use thiserror::Error;
 const SMALL: usize = 64 << 10;
 
 /// Bytes of a large file read at a time: they stay in the cache of a core until they are hashed.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 4 << 20;
 
 /// A digest that is not 64 hexadecimal digits.
 #[derive(Debug, Error)]

@@ -12,7 +12,8 @@ use thiserror::Error;
 /// Bytes of a file that is read at once, and hashed without waking another thread.
 const SMALL: usize = 64 << 10;
 
-/// Bytes of a large file read at a time: they stay in the cache of a core until they are hashed.
+/// Bytes of a large file read at a time. With 256 KiB, 1 MiB and 4 MiB a file of 1 GiB was hashed at 0.53, 0.63 and 0.69 of the
+/// speed of `b3sum`, which maps it.
 const PIECE: usize = 4 << 20;
 
 /// A digest that is not 64 hexadecimal digits.

@@ -28,6 +28,16 @@ macro_rules! digest_type {
         pub struct $name([u8; 32]);
 
         impl $name {
+            /// From its bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// Its bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
             /// The 64 hexadecimal digits.
             pub fn to_hex(&self) -> String {
                 blake3::Hash::from_bytes(self.0).to_hex().as_str().to_owned()

@@ -19,6 +19,10 @@ use crate::{Metrics, Tensors};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ArtifactKind {
     /// safetensors: `images` u8 \[N, H, W, C\], `labels` i64 \[N\], `split` u8 \[N\]; metadata `name`, `classes` (JSON list).
+    ///
+    /// Where the images stay in their files, these tensors in place of `images`: `paths` u8 \[P\], the paths below the folder one
+    /// after the other, `path_ends` i64 \[N\], where each ends, `digests` u8 \[N, 32\], BLAKE3 of each file, `sizes` i64 \[N, 2\],
+    /// height and width; metadata `folder`, `resize` and `stats` (JSON).
     Images,
     /// safetensors: weights under PyTorch names (`backbone.`, `projector.`, `predictor.`, `cluster_head.` prefixes);
     /// metadata `architecture` and `preprocess` (JSON).
@@ -72,6 +76,9 @@ impl Port {
 
 /// Most clusters of an assignment: tables of clusters are allocated by this number before anything else is known.
 pub const MAX_CLUSTERS: usize = 1 << 16;
+
+/// Longest side of an image, in pixels.
+const MAX_SIDE: i64 = 1 << 26;
 
 /// Labels are below this, for the same reason.
 pub const MAX_CLASSES: i64 = 1 << 20;
@@ -174,14 +181,42 @@ impl ArtifactKind {
 }
 
 fn check_images(tensors: &Tensors) -> Result<(), BadArtifact> {
-    let [n, ..] = shape::<4>(tensors, "images")?;
-    tensors.u8("images")?;
+    let n = if tensors.contains("images") {
+        tensors.u8("images")?;
+        shape::<4>(tensors, "images")?[0]
+    } else {
+        check_image_files(tensors)?
+    };
     check_split(tensors, n)?;
     metadata(tensors, "name")?;
     let classes: Vec<String> = serde_json::from_str(metadata(tensors, "classes")?).map_err(|error| {
         BadArtifact::new(format!("metadata `classes` is not a JSON list of names: {error}"))
     })?;
     check_ids(tensors, "labels", n, -1..classes.len() as i64)
+}
+
+/// Returns how many there are.
+fn check_image_files(tensors: &Tensors) -> Result<usize, BadArtifact> {
+    let [bytes] = shape::<1>(tensors, "paths")?;
+    tensors.u8("paths")?;
+    let [n, digest] = shape::<2>(tensors, "digests")?;
+    tensors.u8("digests")?;
+    if digest != 32 {
+        return Err(BadArtifact::new(format!("tensor `digests` is [{n}, {digest}], expected [{n}, 32]")));
+    }
+    check_ids(tensors, "path_ends", n, 0..bytes as i64 + 1)?;
+    if shape::<2>(tensors, "sizes")? != [n, 2] {
+        return Err(BadArtifact::new(format!("tensor `sizes` is not [{n}, 2]")));
+    }
+    if let Some(side) = tensors.i64("sizes")?.iter().find(|&&side| !(1..=MAX_SIDE).contains(&side)) {
+        return Err(BadArtifact::new(format!(
+            "an image has a side of {side} pixels, expected 1 to {MAX_SIDE}"
+        )));
+    }
+    for key in ["folder", "resize", "stats"] {
+        metadata(tensors, key)?;
+    }
+    Ok(n)
 }
 
 /// How an encoder's images are prepared, as its metadata says.

@@ -9,8 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use ablate_data::{Source, first_of_each_class};
-use ablate_stage::Split;
+use ablate_data::{Images, Source, Stored};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
@@ -19,17 +18,16 @@ const COLUMNS: usize = 100;
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: make_fashion_mnist_mini FILE.png")?;
     let source = Source::FashionMnist { folder: "/usr/share/datasets/fashion-mnist".into() };
-    let all = source.read(Path::new("/"))?;
-    let mut rows = first_of_each_class(&all, Split::Train, Some(10_000))?;
-    rows.extend(first_of_each_class(&all, Split::Test, Some(2_000))?);
-    let set = all.select(&rows);
+    let part = Images { train: Some(10_000), test: Some(2_000), ..Images::new(source) };
+    let set = part.read(Path::new("/"))?;
+    let Stored::Pixels(pixels) = &set.images else { return Err("the images are pixels".into()) };
 
-    let width = COLUMNS * set.width;
+    let width = COLUMNS * pixels.width;
     let mut sheet = Vec::new();
     for line in (0..set.len()).collect::<Vec<_>>().chunks(COLUMNS) {
-        for row in 0..set.height {
+        for row in 0..pixels.height {
             for &image in line {
-                sheet.extend_from_slice(&set.pixels_of(image)[row * set.width..][..set.width]);
+                sheet.extend_from_slice(&pixels.of(image)[row * pixels.width..][..pixels.width]);
             }
         }
     }

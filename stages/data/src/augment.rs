@@ -5,6 +5,7 @@
 //! saturation, the change to grey) leaves it as it is.
 
 mod blur;
+mod extent;
 mod geometry;
 mod operation;
 mod resize;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::random::Draws;
 use crate::{ChannelStats, Image};
 
+pub use extent::Extent;
 pub use operation::Op;
 pub use resize::Interpolation;
 pub use views::Views;
@@ -61,12 +63,26 @@ impl Augmentation {
         view
     }
 
-    /// Height and width of the views of images of a size.
+    /// What is known of the sizes of views, from what is known of the images'.
     ///
     /// # Errors
-    /// Where an operation cannot work with the size it meets, as a sentence.
-    pub fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize), String> {
-        self.0.iter().try_fold((height, width), |(height, width), op| op.output_size(height, width))
+    /// Where an operation cannot work with a size it may meet, as a sentence.
+    pub fn extent(&self, images: Extent) -> Result<Extent, String> {
+        self.0.iter().try_fold(images, |extent, op| op.extent(extent))
+    }
+
+    /// Height and width of every view.
+    ///
+    /// # Errors
+    /// Where an operation cannot work with a size it may meet, or the views would differ in size, as a sentence.
+    pub fn output_size(&self, images: Extent) -> Result<(usize, usize), String> {
+        let Extent { height, width, exact } = self.extent(images)?;
+        match exact {
+            true => Ok((height, width)),
+            false => Err("the images differ in size, and so would their views; crop or resize them to one size, in the \
+                          views or with `resize` of `Images`"
+                .to_owned()),
+        }
     }
 
     /// Everything wrong with its values; `path` is the path of the field it stands in.
@@ -153,7 +169,7 @@ mod tests {
     fn an_augmentation_is_written_as_a_list() {
         let text = "[RandomResizedCrop(size: Some(32)),RandomApply(p: 0.8,ops: [ColorJitter(brightness: 0.4)]),AutoContrast,Cutout(length: 8)]";
         let augmentation: Augmentation = ron::from_str(text).unwrap();
-        assert_eq!(augmentation.output_size(28, 28), Ok((32, 32)));
+        assert_eq!(augmentation.output_size(Extent::exactly(28, 28)), Ok((32, 32)));
         assert_eq!(augmentation.validate("views"), []);
         let again: Augmentation = ron::from_str(&ron::to_string(&augmentation).unwrap()).unwrap();
         assert_eq!(again, augmentation);

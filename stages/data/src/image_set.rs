@@ -1,31 +1,38 @@
 //! A data set of images, as artifacts of kind `Images` hold it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ablate_stage::cache::Digest;
 use ablate_stage::{ArtifactKind, BadArtifact, Job, Split, StageError, TensorData, Tensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Image;
+use crate::augment::Extent;
+use crate::files::{Files, Paths};
+use crate::{Image, ImageError, Pixels};
 
-/// A data set: images of one size, in data-set order, with labels and splits. `N` images, `C` of 1 or 3 channels.
+/// A data set: images in data-set order, with labels and splits. `N` images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageSet {
     /// Name of the data set, as "Fashion-MNIST".
     pub name: String,
     /// Names of the classes, by label.
     pub classes: Vec<String>,
-    /// Height of every image, in pixels.
-    pub height: usize,
-    /// Width of every image, in pixels.
-    pub width: usize,
-    /// 1 (grey) or 3 (red, green, blue).
-    pub channels: usize,
-    /// `[N, height, width, channels]`.
-    pub pixels: Vec<u8>,
     /// `[N]`, from 0; −1 for images without a label.
     pub labels: Vec<i64>,
     /// `[N]`.
     pub split: Vec<Split>,
+    /// `[N]`.
+    pub images: Stored,
+}
+
+/// Where the images of a data set are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// Decoded and of one size, in memory.
+    Pixels(Pixels),
+    /// Encoded, in their files.
+    Files(Files),
 }
 
 /// Mean and standard deviation of each channel, of pixels scaled to \[0, 1\].
@@ -36,6 +43,62 @@ pub struct ChannelStats {
     pub mean: Vec<f32>,
     /// `[C]`, above 0.
     pub std: Vec<f32>,
+}
+
+/// Sums over pixels, for [`ChannelStats`]. Bytes add up to whole numbers, so the sums are exact in any order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChannelSums {
+    pixels: u64,
+    /// By channel: the sum of values, and of their squares.
+    sums: Vec<(u64, u64)>,
+}
+
+impl ChannelSums {
+    /// Adds the pixels of an image `[H, W, C]`.
+    pub(crate) fn add(&mut self, pixels: &[u8], channels: usize) {
+        self.sums.resize(channels, (0, 0));
+        self.pixels += (pixels.len() / channels) as u64;
+        for pixel in pixels.chunks_exact(channels) {
+            for ((sum, squares), &value) in self.sums.iter_mut().zip(pixel) {
+                *sum += u64::from(value);
+                *squares += u64::from(value) * u64::from(value);
+            }
+        }
+    }
+
+    /// Adds the sums over other images.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.pixels += other.pixels;
+        self.sums.resize(self.sums.len().max(other.sums.len()), (0, 0));
+        for ((sum, squares), &(more, more_squares)) in self.sums.iter_mut().zip(&other.sums) {
+            *sum += more;
+            *squares += more_squares;
+        }
+    }
+
+    /// The statistics. A constant channel has the standard deviation 1, so that it can be divided by.
+    pub(crate) fn stats(&self) -> ChannelStats {
+        let count = self.pixels.max(1) as f64;
+        let stats = self.sums.iter().map(|&(sum, squares)| {
+            let mean = sum as f64 / count;
+            let variance = (squares as f64 / count - mean * mean).max(0.0);
+            let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };
+            ((mean / 255.0) as f32, std as f32)
+        });
+        let (mean, std) = stats.unzip();
+        ChannelStats { mean, std }
+    }
+}
+
+/// The rows channels are normalised by: those of the train split; of the unlabelled one where none is for training; all where
+/// there are only test images.
+pub(crate) fn rows_for_stats(split: &[Split]) -> impl Iterator<Item = usize> {
+    let first = [Split::Train, Split::Unlabelled].into_iter().find(|of| split.contains(of));
+    split
+        .iter()
+        .enumerate()
+        .filter(move |(_, of)| first.is_none_or(|first| **of == first))
+        .map(|(row, _)| row)
 }
 
 impl ImageSet {
@@ -49,25 +112,34 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// Bytes of one image: `height` · `width` · `channels`.
-    pub fn image_len(&self) -> usize {
-        self.height * self.width * self.channels
+    /// 1 (grey) or 3 (red, green, blue).
+    pub fn channels(&self) -> usize {
+        match &self.images {
+            Stored::Pixels(pixels) => pixels.channels,
+            Stored::Files(_) => 3,
+        }
     }
 
-    /// The pixels of the image in a row, `[height, width, channels]`.
+    /// What is known of the sizes of the images.
+    pub fn extent(&self) -> Extent {
+        match &self.images {
+            Stored::Pixels(pixels) => Extent::exactly(pixels.height, pixels.width),
+            Stored::Files(files) => files.extent(),
+        }
+    }
+
+    /// The image in a row.
+    ///
+    /// # Errors
+    /// Where it is in a file that cannot be read, or that has changed.
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn pixels_of(&self, row: usize) -> &[u8] {
-        &self.pixels[row * self.image_len()..][..self.image_len()]
-    }
-
-    /// A copy of the image in a row.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn image(&self, row: usize) -> Image {
-        Image::new(self.height, self.width, self.channels, self.pixels_of(row).to_vec())
+    pub fn image(&self, row: usize) -> Result<Image, ImageError> {
+        match &self.images {
+            Stored::Pixels(pixels) => Ok(pixels.image(row)),
+            Stored::Files(files) => files.image(row),
+        }
     }
 
     /// The rows of a split, in order.
@@ -81,71 +153,52 @@ impl ImageSet {
     /// # Panics
     /// When there is no such row.
     #[must_use]
-    pub fn select(&self, rows: &[u32]) -> Self {
-        let rows = || rows.iter().map(|&row| row as usize);
+    pub fn select(self, rows: &[u32]) -> Self {
+        let each = || rows.iter().map(|&row| row as usize);
         Self {
-            name: self.name.clone(),
-            classes: self.classes.clone(),
-            pixels: rows().flat_map(|row| self.pixels_of(row)).copied().collect(),
-            labels: rows().map(|row| self.labels[row]).collect(),
-            split: rows().map(|row| self.split[row]).collect(),
-            ..*self
+            labels: each().map(|row| self.labels[row]).collect(),
+            split: each().map(|row| self.split[row]).collect(),
+            images: match self.images {
+                Stored::Pixels(pixels) => Stored::Pixels(pixels.select(rows)),
+                Stored::Files(files) => Stored::Files(files.select(rows)),
+            },
+            name: self.name,
+            classes: self.classes,
         }
     }
 
     /// Mean and standard deviation of each channel over the train images; over the unlabelled ones where none is for
-    /// training, and over all where there are only test images. A constant channel has the standard deviation 1, so that it can be divided by.
+    /// training, and over all where there are only test images. Those of images in files were taken when the set was read. A
+    /// constant channel has the standard deviation 1, so that it can be divided by.
     pub fn channel_stats(&self) -> ChannelStats {
-        let first = [Split::Train, Split::Unlabelled].into_iter().find(|split| self.split.contains(split));
-        let used = (0..self.len()).filter(|&row| first.is_none_or(|split| self.split[row] == split));
-        // Sums of bytes are whole numbers, so they are exact and their order does not matter.
-        let mut sums = vec![(0_u64, 0_u64); self.channels];
-        let mut images = 0_u64;
-        for row in used {
-            images += 1;
-            for pixel in self.pixels_of(row).chunks_exact(self.channels) {
-                for ((sum, squares), &value) in sums.iter_mut().zip(pixel) {
-                    *sum += u64::from(value);
-                    *squares += u64::from(value) * u64::from(value);
-                }
+        match &self.images {
+            Stored::Pixels(pixels) => {
+                let mut sums = ChannelSums::default();
+                rows_for_stats(&self.split).for_each(|row| sums.add(pixels.of(row), pixels.channels));
+                sums.stats()
             }
+            Stored::Files(files) => files.stats.clone(),
         }
-        let count = (images * (self.height * self.width) as u64).max(1) as f64;
-        let stats = sums.iter().map(|&(sum, squares)| {
-            let mean = sum as f64 / count;
-            let variance = (squares as f64 / count - mean * mean).max(0.0);
-            let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };
-            ((mean / 255.0) as f32, std as f32)
-        });
-        let (mean, std) = stats.unzip();
-        ChannelStats { mean, std }
     }
 
-    /// Reads an artifact of kind `Images`.
+    /// Reads an artifact of kind `Images`. Files that are below a relative folder are looked for below `project`.
     ///
     /// # Errors
     /// Where the file is not one, has images without pixels or of other than 1 or 3 channels, or labels without a class.
-    pub fn read(path: &Path) -> Result<Self, BadArtifact> {
+    pub fn read(path: &Path, project: &Path) -> Result<Self, BadArtifact> {
         let tensors = ArtifactKind::Images.read_tensors(path)?;
-        let &[_, height, width, channels] = tensors.get("images")?.shape() else {
-            unreachable!("images are checked to be [N, H, W, C]");
+        let images = match tensors.contains("images") {
+            true => Stored::Pixels(read_pixels(&tensors)?),
+            false => Stored::Files(read_files(&tensors, project)?),
         };
-        if height == 0 || width == 0 || !(channels == 1 || channels == 3) {
-            let found = format!("images are {height}×{width} with {channels} channels");
-            return Err(BadArtifact::new(found + ", expected pixels, with 1 or 3 channels"));
-        }
-        let metadata = |key: &str| tensors.metadata(key).expect("it is checked to be there");
         let split = tensors.u8("split")?.iter();
         let split = split.map(|&code| Split::try_from(code).expect("codes are checked"));
         Ok(Self {
-            name: metadata("name").to_owned(),
-            classes: serde_json::from_str(metadata("classes")).expect("it is checked to be a list of names"),
-            height,
-            width,
-            channels,
-            pixels: tensors.u8("images")?.to_vec(),
+            name: metadata(&tensors, "name").to_owned(),
+            classes: json(&tensors, "classes")?,
             labels: tensors.i64("labels")?.to_vec(),
             split: split.collect(),
+            images,
         })
     }
 
@@ -154,7 +207,7 @@ impl ImageSet {
     /// # Errors
     /// Where the port is not wired, or its artifact is not of kind `Images`.
     pub fn from_job(job: &Job<'_>, port: &str) -> Result<Self, StageError> {
-        Self::read(job.input(port)?).map_err(|error| StageError::input(port, error))
+        Self::read(job.input(port)?, job.project()).map_err(|error| StageError::input(port, error))
     }
 
     /// Writes an artifact of kind `Images`.
@@ -163,17 +216,76 @@ impl ImageSet {
     /// Where the file cannot be written.
     ///
     /// # Panics
-    /// When the lengths of pixels, labels and splits do not fit one another.
-    pub fn write(&self, path: &Path) -> Result<(), StageError> {
+    /// When the lengths of images, labels and splits do not fit one another.
+    pub fn write(self, path: &Path) -> Result<(), StageError> {
         let n = self.len();
         let split = self.split.iter().map(|&split| split as u8).collect();
-        let shape = [n, self.height, self.width, self.channels];
-        Tensors::new()
-            .with("images", &shape, TensorData::U8(self.pixels.clone()))
-            .with("labels", &[n], TensorData::I64(self.labels.clone()))
+        let tensors = Tensors::new()
+            .with("labels", &[n], TensorData::I64(self.labels))
             .with("split", &[n], TensorData::U8(split))
             .with_metadata("name", &self.name)
-            .with_metadata("classes", serde_json::json!(self.classes).to_string())
-            .write(path)
+            .with_metadata("classes", serde_json::json!(self.classes).to_string());
+        let tensors = match self.images {
+            Stored::Pixels(Pixels { height, width, channels, bytes }) => {
+                tensors.with("images", &[n, height, width, channels], TensorData::U8(bytes))
+            }
+            Stored::Files(Files { folder, paths, digests, sizes, resize, stats, .. }) => {
+                let sizes = sizes.iter().flatten().map(|&side| i64::from(side)).collect();
+                let digests = digests.iter().flat_map(Digest::as_bytes).copied().collect();
+                let folder = folder.to_str().ok_or_else(|| {
+                    StageError::Failed(format!("the folder {} is not named in UTF-8", folder.display()))
+                })?;
+                tensors
+                    .with("paths", &[paths.bytes.len()], TensorData::U8(paths.bytes))
+                    .with("path_ends", &[n], TensorData::I64(paths.ends))
+                    .with("digests", &[n, 32], TensorData::U8(digests))
+                    .with("sizes", &[n, 2], TensorData::I64(sizes))
+                    .with_metadata("folder", folder)
+                    .with_metadata("resize", serde_json::json!(resize).to_string())
+                    .with_metadata("stats", serde_json::json!(stats).to_string())
+            }
+        };
+        tensors.write(path)
     }
+}
+
+fn read_pixels(tensors: &Tensors) -> Result<Pixels, BadArtifact> {
+    let &[_, height, width, channels] = tensors.get("images")?.shape() else {
+        unreachable!("images are checked to be [N, H, W, C]");
+    };
+    if height == 0 || width == 0 || !(channels == 1 || channels == 3) {
+        let found = format!("images are {height}×{width} with {channels} channels");
+        return Err(BadArtifact::new(found + ", expected pixels, with 1 or 3 channels"));
+    }
+    Ok(Pixels { height, width, channels, bytes: tensors.u8("images")?.to_vec() })
+}
+
+fn read_files(tensors: &Tensors, project: &Path) -> Result<Files, BadArtifact> {
+    let folder = PathBuf::from(metadata(tensors, "folder"));
+    let digests = tensors.u8("digests")?.chunks_exact(32);
+    let digests = digests.map(|digest| Digest::from_bytes(digest.try_into().expect("32 bytes"))).collect();
+    let sizes = tensors.i64("sizes")?.chunks_exact(2);
+    let stats: ChannelStats = json(tensors, "stats")?;
+    if stats.mean.len() != 3 || stats.std.len() != 3 {
+        return Err(BadArtifact::new("metadata `stats` is not of three channels"));
+    }
+    Ok(Files {
+        absolute: project.join(&folder),
+        folder,
+        paths: Paths::new(tensors.u8("paths")?.to_vec(), tensors.i64("path_ends")?.to_vec())
+            .map_err(BadArtifact::new)?,
+        digests,
+        sizes: sizes.map(|size| [size[0] as u32, size[1] as u32]).collect(),
+        resize: json(tensors, "resize")?,
+        stats,
+    })
+}
+
+fn metadata<'a>(tensors: &'a Tensors, key: &str) -> &'a str {
+    tensors.metadata(key).expect("it is checked to be there")
+}
+
+fn json<T: DeserializeOwned>(tensors: &Tensors, key: &str) -> Result<T, BadArtifact> {
+    serde_json::from_str(metadata(tensors, key))
+        .map_err(|error| BadArtifact::new(format!("metadata `{key}`: {error}")))
 }

@@ -2,72 +2,119 @@
 
 use std::path::{Path, PathBuf};
 
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Split, Stage, StageError};
+use ablate_stage::{
+    ArtifactKind, Device, FieldError, Job, JobFiles, Port, Request, Stage, StageError, StopFlag,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageSet, fashion_mnist, idx};
+use crate::choose::{Choice, Choose, choose};
+use crate::source::{Catalogue, OnError, Opened, Storage, Taking, take_in};
+use crate::{ImageSet, Resizing, Source, Stored};
 
 /// A data set of images: pixels, labels and splits.
+///
+/// Writes `images`. Every file the source reads is in the key by its content. Encoded images are decoded once here, in
+/// parallel, so that broken ones are found before anything trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Images {
     /// Where the images come from.
     pub source: Source,
-    /// How many train images to keep: the first ones of each class in file order, equally many of each as far as the
-    /// number and the classes allow. All of them where it is `None`.
+    /// Whether test images join the train ones, as papers on clustering train and evaluate on all labelled images.
+    #[serde(default)]
+    pub merge: bool,
+    /// The names of the classes to keep, which become the labels 0, 1, … in this order. All of them where it is `None`. Images
+    /// without a label stay.
+    #[serde(default)]
+    pub classes: Option<Vec<String>>,
+    /// How many train images to keep. All of them where it is `None`.
     #[serde(default)]
     pub train: Option<usize>,
-    /// How many test images to keep, chosen in the same way. All of them where it is `None`.
+    /// How many test images to keep. All of them where it is `None`.
     #[serde(default)]
     pub test: Option<usize>,
+    /// How many unlabelled images to keep. All of them where it is `None`.
+    #[serde(default)]
+    pub unlabelled: Option<usize>,
+    /// Which images are kept where not all are.
+    #[serde(default)]
+    pub choose: Choose,
+    /// The size images are brought to once, before any view of them. As they are where it is `None`.
+    #[serde(default)]
+    pub resize: Option<Resizing>,
+    /// Where decoded images are kept. Sources of pixels (all but `Folder`, `ImageNet`, `TinyImageNet` and `HuggingFace`) are
+    /// kept in memory in any case.
+    #[serde(default)]
+    pub storage: Storage,
+    /// What becomes of an encoded image that cannot be read.
+    #[serde(default)]
+    pub on_error: OnError,
 }
 
-/// Where images come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub enum Source {
-    /// The 10,000 train and 2,000 test images of Fashion-MNIST that the program carries (28×28 grey, 10 classes).
-    FashionMnistMini,
-    /// All of Fashion-MNIST: 60,000 train and 10,000 test images (28×28 grey, 10 classes).
-    FashionMnist {
-        /// The folder of its four files, gzipped or not.
-        #[serde(default = "debian_folder")]
-        folder: PathBuf,
-    },
-    /// Any data set in the four files of MNIST: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-    /// `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each gzipped (`.gz`) or not.
-    Idx {
-        /// The folder of the files; relative to the project's root.
-        folder: PathBuf,
-    },
-}
+impl Images {
+    /// All images of a source, as they are.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            merge: false,
+            classes: None,
+            train: None,
+            test: None,
+            unlabelled: None,
+            choose: Choose::default(),
+            resize: None,
+            storage: Storage::default(),
+            on_error: OnError::default(),
+        }
+    }
 
-/// Where Debian's package `dataset-fashion-mnist` puts the files.
-fn debian_folder() -> PathBuf {
-    "/usr/share/datasets/fashion-mnist".into()
-}
-
-impl Source {
-    /// Reads every image. Relative folders are below `project`.
+    /// Reads the images. Relative folders are below `project`.
     ///
     /// # Errors
-    /// Where a file is missing or is not what it should be.
+    /// Where a file is missing or is not what it should be, or there are fewer images than are asked for.
     pub fn read(&self, project: &Path) -> Result<ImageSet, StageError> {
-        match self {
-            Self::FashionMnistMini => fashion_mnist::read_embedded(),
-            Self::FashionMnist { folder } => {
-                let hint = "install Debian's package `dataset-fashion-mnist`, or put the four files of \
-                            https://github.com/zalandoresearch/fashion-mnist into a folder and name it in `folder`";
-                let classes = fashion_mnist::CLASSES.map(str::to_owned).to_vec();
-                idx::read_folder(&project.join(folder), fashion_mnist::NAME, Some(classes), hint)
+        let files = JobFiles { project: project.to_owned(), ..JobFiles::default() };
+        let mut unheard = |_| {};
+        self.read_for(&mut Job::new(files, 0, Device::Cpu, 1, StopFlag::default(), &mut unheard))
+    }
+
+    fn read_for(&self, job: &mut Job<'_>) -> Result<ImageSet, StageError> {
+        let choice = Choice {
+            merge: self.merge,
+            classes: self.classes.as_deref(),
+            counts: [self.train, self.test, self.unlabelled],
+            choose: self.choose,
+        };
+        Ok(match self.source.open(job.project())? {
+            Opened::Decoded(ImageSet { name, classes, labels, split, images }) => {
+                let chosen = choose(&name, &classes, &labels, &split, &choice)?;
+                let images = match images {
+                    Stored::Pixels(pixels) => {
+                        let pixels = pixels.select(&chosen.rows);
+                        Stored::Pixels(match self.resize {
+                            Some(resize) => resize.apply_to_all(pixels),
+                            None => pixels,
+                        })
+                    }
+                    Stored::Files(files) => Stored::Files(files.select(&chosen.rows)),
+                };
+                ImageSet { name, classes: chosen.classes, labels: chosen.labels, split: chosen.split, images }
             }
-            Self::Idx { folder } => {
-                let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-                let hint = "put the four files of the data set there, or correct `folder`";
-                idx::read_folder(&project.join(folder), &name, None, hint)
+            Opened::Encoded(Catalogue { name, classes, labels, split, images }) => {
+                let chosen = choose(&name, &classes, &labels, &split, &choice)?;
+                let taking = Taking { resize: self.resize, on_error: self.on_error, storage: self.storage };
+                let (images, kept) = take_in(&images, &chosen.rows, &chosen.split, taking, job)?;
+                let kept = || kept.iter().map(|&at| at as usize);
+                ImageSet {
+                    name,
+                    classes: chosen.classes,
+                    labels: kept().map(|at| chosen.labels[at]).collect(),
+                    split: kept().map(|at| chosen.split[at]).collect(),
+                    images,
+                }
             }
-        }
+        })
     }
 }
 
@@ -85,67 +132,29 @@ impl Stage for Images {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        match &self.source {
-            Source::FashionMnistMini => Vec::new(),
-            Source::FashionMnist { folder } | Source::Idx { folder } => vec![folder.clone()],
-        }
+        self.source.files()
     }
 
     fn validate(&self) -> Vec<FieldError> {
         let counts = [("train", self.train), ("test", self.test)];
         let none_kept = counts.into_iter().filter(|&(_, count)| count == Some(0));
-        none_kept
+        let mut errors: Vec<FieldError> = none_kept
             .map(|(field, _)| FieldError::new(field, "must be at least 1, or None for all, is 0"))
-            .collect()
+            .collect();
+        if self.classes.as_ref().is_some_and(Vec::is_empty) {
+            errors.push(FieldError::new("classes", "must name at least one, or be None for all"));
+        }
+        errors.extend(self.resize.iter().flat_map(|resize| resize.validate("resize")));
+        errors
     }
 
     fn request(&self) -> Request {
-        Request::ONE_CPU
+        Request::ALL_CPUS
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
-        let set = self.source.read(job.project())?;
-        let mut rows = first_of_each_class(&set, Split::Train, self.train)?;
-        rows.extend(first_of_each_class(&set, Split::Test, self.test)?);
-        rows.sort_unstable();
-        set.select(&rows).write(job.output("images"))
+        self.read_for(job)?.write(job.output("images"))
     }
-}
-
-/// The rows of the first `count` images of a split, equally many of each class as far as `count` and the classes allow:
-/// the classes take turns in order of label, each taking its next image, until `count` are taken. In data-set order.
-///
-/// # Errors
-/// Where the split has fewer images.
-pub fn first_of_each_class(
-    set: &ImageSet,
-    split: Split,
-    count: Option<usize>,
-) -> Result<Vec<u32>, StageError> {
-    let rows = set.rows(split);
-    let Some(count) = count.filter(|&count| count != rows.len()) else {
-        return Ok(rows);
-    };
-    if count > rows.len() {
-        let of = format!("{split:?}").to_lowercase();
-        let found = format!("{} has {} {of} images, {count} are asked for", set.name, rows.len());
-        return Err(StageError::Failed(found));
-    }
-    // An image's turn is how many of its class come before it; those with the first turns are taken, ties by label.
-    let mut seen = vec![0_usize; set.classes.len() + 1];
-    let mut turns: Vec<(usize, i64, u32)> = rows
-        .into_iter()
-        .map(|row| {
-            let label = set.labels[row as usize];
-            let seen = &mut seen[(label + 1) as usize];
-            *seen += 1;
-            (*seen, label, row)
-        })
-        .collect();
-    turns.sort_unstable();
-    let mut kept: Vec<u32> = turns[..count].iter().map(|&(_, _, row)| row).collect();
-    kept.sort_unstable();
-    Ok(kept)
 }
 
 #[cfg(test)]
@@ -153,9 +162,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use ablate_stage::cache::Digest;
-    use ablate_stage::{Device, DynStage, JobFiles, Registry, StopFlag};
+    use ablate_stage::{DynStage, Registry, Split};
 
     use super::*;
+    use crate::{Extent, Pixels};
 
     fn parse(text: &str) -> Box<dyn DynStage> {
         let registry = crate::register(Registry::new());
@@ -173,7 +183,14 @@ mod tests {
         let mut job = Job::new(files, 0, Device::Cpu, 1, StopFlag::default(), &mut report);
         parse(text).run(&mut job)?;
         ArtifactKind::Images.check(&output).unwrap();
-        Ok(ImageSet::read(&output).unwrap())
+        Ok(ImageSet::read(&output, dir.path()).unwrap())
+    }
+
+    fn pixels(set: &ImageSet) -> &Pixels {
+        match &set.images {
+            Stored::Pixels(pixels) => pixels,
+            Stored::Files(_) => panic!("the images are in files"),
+        }
     }
 
     fn of_each_class(set: &ImageSet, split: Split) -> Vec<usize> {
@@ -186,15 +203,15 @@ mod tests {
     fn the_embedded_images_are_the_ones_that_were_put_in() {
         let set = run("(source: FashionMnistMini)").unwrap();
         assert_eq!(
-            (set.name.as_str(), set.len(), set.height, set.width, set.channels),
-            ("Fashion-MNIST", 12_000, 28, 28, 1)
+            (set.name.as_str(), set.len(), set.extent(), set.channels()),
+            ("Fashion-MNIST", 12_000, Extent::exactly(28, 28), 1)
         );
         assert_eq!(of_each_class(&set, Split::Train), [1000; 10]);
         assert_eq!(of_each_class(&set, Split::Test), [200; 10]);
         assert!(set.split.is_sorted(), "train images come first");
         assert_eq!(set.labels[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
         assert_eq!(
-            Digest::of_bytes(&set.pixels).to_string(),
+            Digest::of_bytes(&pixels(&set).bytes).to_string(),
             "941f227fc308d5e5e0f91dbd0ee681bb1e522832e8e31ac68cd0f53911b1d89d"
         );
         let labels: Vec<u8> = set.labels.iter().map(|&label| label as u8).collect();
@@ -210,16 +227,18 @@ mod tests {
         let some = run("(source: FashionMnistMini, train: Some(23), test: Some(10))").unwrap();
         assert_eq!(of_each_class(&some, Split::Train), [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]);
         assert_eq!(of_each_class(&some, Split::Test), [1; 10]);
-        let rows = first_of_each_class(&all, Split::Train, Some(23)).unwrap();
-        assert_eq!(rows[..12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14]);
-        assert_eq!(some.pixels_of(22), all.pixels_of(rows[22] as usize));
+        // The first ten images are kept, then the second ones of each class.
+        assert_eq!(all.labels[..15], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0, 9, 5, 5, 7]);
+        for (kept, row) in [(0, 0), (1, 1)] {
+            assert_eq!(pixels(&some).of(kept), pixels(&all).of(row));
+        }
         let error = run("(source: FashionMnistMini, train: Some(10001))").unwrap_err();
         assert_eq!(error.to_string(), "Fashion-MNIST has 10000 train images, 10001 are asked for");
     }
 
     #[test]
     fn the_canonical_form_has_the_defaults() {
-        let expected = "Images(\n    source: FashionMnist(\n        folder: \"/usr/share/datasets/fashion-mnist\",\n    ),\n    train: None,\n    test: None,\n)";
+        let expected = "Images(\n    source: FashionMnist(\n        folder: \"/usr/share/datasets/fashion-mnist\",\n    ),\n    merge: false,\n    classes: None,\n    train: None,\n    test: None,\n    unlabelled: None,\n    choose: EachClass,\n    resize: None,\n    storage: Auto,\n    on_error: Fail,\n)";
         assert_eq!(parse("(source: FashionMnist())").canonical(), expected);
     }
 

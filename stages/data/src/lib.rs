@@ -3,22 +3,32 @@
 //! Nothing here depends on a tensor library: images are bytes, batches are plain vectors.
 
 pub mod augment;
-mod fashion_mnist;
-mod idx;
+mod choose;
+mod decode;
+mod files;
 mod image;
 mod image_set;
 mod images;
 mod loader;
+mod pixels;
 pub mod random;
+mod resizing;
+mod source;
 mod table;
 
 use ablate_stage::Registry;
 
 pub use crate::image::Image;
-pub use augment::{Augmentation, Op, View, Views};
-pub use image_set::{ChannelStats, ImageSet};
-pub use images::{Images, Source, first_of_each_class};
+pub use augment::{Augmentation, Extent, Op, View, Views};
+pub use choose::Choose;
+pub use decode::{EXTENSIONS, decode};
+pub use files::{Files, ImageError, Paths};
+pub use image_set::{ChannelStats, ImageSet, Stored};
+pub use images::Images;
 pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position};
+pub use pixels::Pixels;
+pub use resizing::Resizing;
+pub use source::{ClassList, OnError, Source, Storage};
 pub use table::{Column, Columns};
 
 /// Adds every data stage to a registry.

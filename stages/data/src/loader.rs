@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::augment::Augmentation;
 use crate::random::{Key, permutation};
-use crate::{ChannelStats, ImageSet};
+use crate::{ChannelStats, ImageError, ImageSet};
 
 /// Batches each thread makes ahead.
 const AHEAD: usize = 2;
@@ -122,13 +122,14 @@ impl Loader {
         if let Some(&row) = rows.iter().find(|&&row| row as usize >= set.len()) {
             return Err(LoaderError::NoRow { row, len: set.len() });
         }
-        if stats.mean.len() != set.channels || stats.std.len() != set.channels {
-            return Err(LoaderError::Channels { images: set.channels, stats: stats.mean.len() });
+        if stats.mean.len() != set.channels() || stats.std.len() != set.channels() {
+            return Err(LoaderError::Channels { images: set.channels(), stats: stats.mean.len() });
         }
         if *batch == 0 || rows.is_empty() || (*drop_last && rows.len() < *batch) {
             return Err(LoaderError::NoStep { rows: rows.len(), batch: *batch, drop_last: *drop_last });
         }
-        let sizes = views.iter().map(|view| view.output_size(set.height, set.width));
+        let extent = set.extent();
+        let sizes = views.iter().map(|view| view.output_size(extent));
         let sizes = sizes.collect::<Result<_, _>>().map_err(LoaderError::Size)?;
         Ok(Self { loading: Arc::new(loading), sizes })
     }
@@ -151,23 +152,25 @@ impl Loader {
     }
 
     /// The batch at a position, made on this thread; `order` is that of its epoch.
-    fn make(&self, position: Position, order: &[u32]) -> Batch {
+    fn make(&self, position: Position, order: &[u32]) -> Result<Batch, ImageError> {
         let Loading { set, batch, views, stats, seed, .. } = &*self.loading;
         let start = position.step * batch;
         let rows = order[start..order.len().min(start + batch)].to_vec();
-        let images: Vec<_> = rows.iter().map(|&row| set.image(row as usize)).collect();
-        let view = |(view, (augmentation, &(height, width))): (u32, (&Augmentation, &(usize, usize)))| {
-            let shape = [rows.len(), set.channels, height, width];
-            let mut data = vec![0.0; shape.iter().product()];
-            let numbers = data.chunks_exact_mut(set.channels * height * width);
-            for ((&row, image), out) in rows.iter().zip(&images).zip(numbers) {
-                let key = Key { seed: *seed, epoch: position.epoch, sample: row, view };
-                augmentation.apply(image, &mut key.draws()).normalise_into(stats, out);
-            }
-            BatchView { shape, data }
+        let numbers = |&(height, width): &(usize, usize)| {
+            let shape = [rows.len(), set.channels(), height, width];
+            BatchView { shape, data: vec![0.0; shape.iter().product()] }
         };
-        let views = (0..).zip(views.iter().zip(&self.sizes)).map(view).collect();
-        Batch { position, rows, views }
+        let mut seen: Vec<BatchView> = self.sizes.iter().map(numbers).collect();
+        for (at, &row) in rows.iter().enumerate() {
+            let image = set.image(row as usize)?;
+            for (view, (augmentation, seen)) in (0..).zip(views.iter().zip(&mut seen)) {
+                let key = Key { seed: *seed, epoch: position.epoch, sample: row, view };
+                let len = seen.shape[1..].iter().product::<usize>();
+                let out = &mut seen.data[at * len..][..len];
+                augmentation.apply(&image, &mut key.draws()).normalise_into(stats, out);
+            }
+        }
+        Ok(Batch { position, rows, views: seen })
     }
 
     /// The batches from a position on up to the end of the epoch before `epochs`, in order. They are made ahead on
@@ -193,12 +196,12 @@ impl Loader {
     fn most_threads(&self, bytes: usize) -> usize {
         let Loading { set, rows, batch, .. } = &*self.loading;
         let pixels: usize = self.sizes.iter().map(|(height, width)| height * width).sum();
-        let of_a_batch = rows.len().min(*batch) * set.channels * pixels * size_of::<f32>();
+        let of_a_batch = rows.len().min(*batch) * set.channels() * pixels * size_of::<f32>();
         bytes / ((AHEAD + 1) * of_a_batch).max(1)
     }
 
     /// Makes and sends batches, counted through all epochs, until nobody takes them any more.
-    fn send(&self, batches: impl Iterator<Item = u64>, sender: &SyncSender<Batch>) {
+    fn send(&self, batches: impl Iterator<Item = u64>, sender: &SyncSender<Result<Batch, ImageError>>) {
         let steps = self.steps() as u64;
         let mut order = (0, self.order(0));
         for batch in batches {
@@ -206,27 +209,30 @@ impl Loader {
             if order.0 != position.epoch {
                 order = (position.epoch, self.order(position.epoch));
             }
-            if sender.send(self.make(position, &order.1)).is_err() {
+            let batch = self.make(position, &order.1);
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
                 return;
             }
         }
     }
 }
 
-/// Batches in order. Dropped early, it stops the threads and waits until they have ended.
+/// Batches in order, up to the first that has an image that cannot be read. Dropped early, it stops the threads and waits until
+/// they have ended.
 #[derive(Debug)]
 pub struct Batches {
     remaining: u64,
     /// Thread that has the next batch: they take turns.
     next: usize,
-    receivers: Vec<Receiver<Batch>>,
+    receivers: Vec<Receiver<Result<Batch, ImageError>>>,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl Iterator for Batches {
-    type Item = Batch;
+    type Item = Result<Batch, ImageError>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.remaining == 0 {
             return None;
         }
@@ -237,7 +243,7 @@ impl Iterator for Batches {
             );
         };
         self.next = (self.next + 1) % self.receivers.len();
-        self.remaining -= 1;
+        self.remaining = if batch.is_ok() { self.remaining - 1 } else { 0 };
         Some(batch)
     }
 }
@@ -259,18 +265,19 @@ mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use crate::Views;
+    use crate::{Pixels, Stored, Views};
+
+    fn pixels(bytes: Vec<u8>) -> Stored {
+        Stored::Pixels(Pixels { height: 6, width: 5, channels: 3, bytes })
+    }
 
     fn set(n: usize) -> Arc<ImageSet> {
         Arc::new(ImageSet {
             name: "noise".into(),
             classes: vec!["one".into()],
-            height: 6,
-            width: 5,
-            channels: 3,
-            pixels: (0..n * 90).map(|at| (at * at / 7 % 256) as u8).collect(),
             labels: vec![0; n],
             split: vec![Split::Train; n],
+            images: pixels((0..n * 90).map(|at| (at * at / 7 % 256) as u8).collect()),
         })
     }
 
@@ -288,6 +295,10 @@ mod tests {
         }
     }
 
+    fn all(batches: Batches) -> Vec<Batch> {
+        batches.map(Result::unwrap).collect()
+    }
+
     fn loader(n: usize) -> Loader {
         Loader::new(loading(n)).unwrap()
     }
@@ -295,19 +306,19 @@ mod tests {
     #[test]
     fn batches_do_not_depend_on_threads_nor_on_where_a_run_goes_on() {
         let loader = loader(19);
-        let all: Vec<Batch> = loader.batches(Position::default(), 3, 1).collect();
-        assert_eq!(all.len(), 3 * 4);
-        assert_eq!(all, loader.batches(Position::default(), 3, 2).collect::<Vec<_>>());
-        assert_eq!(all, loader.batches(Position::default(), 3, 5).collect::<Vec<_>>());
+        let whole = all(loader.batches(Position::default(), 3, 1));
+        assert_eq!(whole.len(), 3 * 4);
+        assert_eq!(whole, all(loader.batches(Position::default(), 3, 2)));
+        assert_eq!(whole, all(loader.batches(Position::default(), 3, 5)));
         let from = Position { epoch: 1, step: 3 };
-        assert_eq!(all[7..], loader.batches(from, 3, 2).collect::<Vec<_>>());
+        assert_eq!(whole[7..], all(loader.batches(from, 3, 2)));
         assert_eq!(loader.batches(Position { epoch: 3, step: 0 }, 3, 2).count(), 0);
     }
 
     #[test]
     fn an_epoch_takes_every_row_once_in_an_order_of_its_own() {
         let loader = Loader::new(Loading { drop_last: false, ..loading(10) }).unwrap();
-        let batches: Vec<Batch> = loader.batches(Position::default(), 2, 2).collect();
+        let batches = all(loader.batches(Position::default(), 2, 2));
         let sizes: Vec<_> = batches.iter().map(|batch| batch.rows.len()).collect();
         assert_eq!(sizes, [4, 4, 2, 4, 4, 2]);
         assert_eq!(batches[2].views[1].shape, [2, 3, 6, 5]);
@@ -323,10 +334,10 @@ mod tests {
     fn a_view_is_that_of_its_seed_epoch_sample_and_view() {
         let loading = loading(8);
         let loader = Loader::new(loading.clone()).unwrap();
-        let batch = loader.batches(Position { epoch: 5, step: 1 }, 6, 1).next().unwrap();
+        let batch = loader.batches(Position { epoch: 5, step: 1 }, 6, 1).next().unwrap().unwrap();
         let mut expected = vec![0.0; 90];
         let key = Key { seed: 11, epoch: 5, sample: batch.rows[2], view: 1 };
-        let image = loading.set.image(batch.rows[2] as usize);
+        let image = loading.set.image(batch.rows[2] as usize).unwrap();
         loading.views[1].apply(&image, &mut key.draws()).normalise_into(&loading.stats, &mut expected);
         assert_eq!(batch.views[1].data[180..270], expected);
     }
@@ -354,7 +365,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let taken = pool.install(|| {
             let batches = loader(16).batches(Position::default(), 2, 1);
-            batches.map(|batch| batch.rows.par_iter().count()).sum::<usize>()
+            batches.map(|batch| batch.unwrap().rows.par_iter().count()).sum::<usize>()
         });
         assert_eq!(taken, 2 * 16);
     }
@@ -362,7 +373,9 @@ mod tests {
     #[test]
     fn images_are_normalised_by_the_train_split() {
         let set = ImageSet {
-            pixels: [[0, 102, 255].repeat(30), [255, 102, 255].repeat(30), [9, 9, 9].repeat(30)].concat(),
+            images: pixels(
+                [[0, 102, 255].repeat(30), [255, 102, 255].repeat(30), [9, 9, 9].repeat(30)].concat(),
+            ),
             split: vec![Split::Train, Split::Train, Split::Test],
             ..(*set(3)).clone()
         };
@@ -378,11 +391,11 @@ mod tests {
             stats,
             seed: 0,
         };
-        let batch = Loader::new(plain).unwrap().batches(Position::default(), 1, 1).next().unwrap();
+        let batch = Loader::new(plain).unwrap().batches(Position::default(), 1, 1).next().unwrap().unwrap();
         assert_eq!(batch.views[0].data, [[1.0; 30], [0.0; 30], [0.0; 30]].concat());
         let without_train =
             ImageSet { split: vec![Split::Test, Split::Unlabelled, Split::Unlabelled], ..set.clone() };
-        let the_same_for_training = ImageSet { split: vec![Split::Train; 2], ..set.select(&[1, 2]) };
+        let the_same_for_training = ImageSet { split: vec![Split::Train; 2], ..set.clone().select(&[1, 2]) };
         assert_eq!(without_train.channel_stats(), the_same_for_training.channel_stats());
     }
 

@@ -64,12 +64,12 @@ impl Course {
     ///
     /// # Errors
     /// [`StageError::Diverged`] where the loss is no longer finite, [`StageError::Stopped`] where the job was asked to
-    /// stop; where a checkpoint cannot be written.
+    /// stop; where a checkpoint cannot be written; what `step` fails with.
     pub fn run<S: Trained>(
         &self,
         job: &mut Job<'_>,
         state: &mut S,
-        mut step: impl FnMut(&mut S, Position, f64) -> f32,
+        mut step: impl FnMut(&mut S, Position, f64) -> Result<f32, StageError>,
     ) -> Result<Vec<Point>, StageError> {
         let total = self.epochs * self.steps;
         let mut checkpoints = Checkpoints::open(job.scratch()?);
@@ -91,7 +91,7 @@ impl Course {
                 return Err(StageError::Stopped);
             }
             let at = self.position(losses.len());
-            let loss = step(state, at, self.schedule.lr(self.lr, at));
+            let loss = step(state, at, self.schedule.lr(self.lr, at))?;
             if !loss.is_finite() {
                 let curve = job.scratch()?.join("curve.parquet");
                 write_curve(&self.curve(&losses), &curve)?;
@@ -200,10 +200,10 @@ mod tests {
         let mut state = Halved(1.0);
         let curve = COURSE.run(&mut job, &mut state, |state, at, lr| {
             if at.epoch * 2 + at.step == diverges {
-                return f32::INFINITY;
+                return Ok(f32::INFINITY);
             }
             state.0 *= lr as f32;
-            1.0 / state.0
+            Ok(1.0 / state.0)
         })?;
         Ok((state.0, curve))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ablate_data::{ImageSet, Views};
+use ablate_data::{Extent, ImageSet, Views};
 use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Stage for Embed {
         let images = Arc::new(ImageSet::from_job(job, "images")?);
         let (mut values, dim) = match self.layer {
             Layer::Backbone | Layer::Projector => self.encode(job, &images)?,
-            Layer::Pixels => (pixels(&images), images.image_len()),
+            Layer::Pixels => pixels(&images)?,
         };
         if self.normalise {
             rows::normalise(&mut values, dim);
@@ -108,8 +108,20 @@ impl Stage for Embed {
     }
 }
 
-fn pixels(images: &ImageSet) -> Vec<f32> {
-    images.pixels.iter().map(|&value| f32::from(value) / 255.0).collect()
+/// Pixels scaled to \[0, 1\] `[N, D]`, and D.
+fn pixels(images: &ImageSet) -> Result<(Vec<f32>, usize), StageError> {
+    let Extent { height, width, exact } = images.extent();
+    if !exact {
+        let reason = "its images differ in size; bring them to one with `resize` of `Images`";
+        return Err(StageError::input("images", reason));
+    }
+    let dim = height * width * images.channels();
+    let mut values = Vec::with_capacity(images.len() * dim);
+    for row in 0..images.len() {
+        let image = images.image(row).map_err(|error| StageError::input("images", error))?;
+        values.extend(image.pixels().iter().map(|&value| f32::from(value) / 255.0));
+    }
+    Ok((values, dim))
 }
 
 impl Embed {

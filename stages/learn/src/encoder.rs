@@ -152,6 +152,7 @@ impl Encoder {
         };
         let loader = Loader::new(loading).map_err(|error| StageError::input("images", error))?;
         for batch in loader.batches(Position::default(), 1, job.threads()) {
+            let batch = batch.map_err(|error| StageError::input("images", error))?;
             let x = batch.views.into_iter().next().expect("one view is asked for");
             let features = self.features(self.upload(x), Mode::Evaluate);
             take(self, job, features)?;
@@ -200,10 +201,10 @@ impl Encoder {
     /// About the input `port`, where it is not.
     pub fn check_images(&self, images: &ImageSet, port: &str) -> Result<(), StageError> {
         let channels = self.architecture.channels;
-        if channels == images.channels {
+        if channels == images.channels() {
             return Ok(());
         }
-        let reason = format!("it takes images of {channels} channels, and these have {}", images.channels);
+        let reason = format!("it takes images of {channels} channels, and these have {}", images.channels());
         Err(StageError::input(port, reason))
     }
 

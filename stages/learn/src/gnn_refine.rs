@@ -281,7 +281,7 @@ impl GnnRefine {
                 state.optimiser.step(&mut state.student, loss.backward(), lr);
                 ema::update(&mut state.teacher, &state.student, self.ema);
             }
-            value
+            Ok(value)
         })?;
         Ok((state.student, curve))
     }

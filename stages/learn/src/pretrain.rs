@@ -227,7 +227,7 @@ impl Stage for Pretrain {
         let (projector, predictor) = self.method.heads();
         let architecture = Architecture {
             backbone: self.backbone,
-            channels: images.channels,
+            channels: images.channels(),
             projector,
             predictor,
             clusters: None,

@@ -4,6 +4,7 @@
 //! that of [`Course`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ablate_data::random::derived;
 use ablate_data::{Augmentation, ImageSet, Loader, Loading};
@@ -163,13 +164,19 @@ impl Training {
         };
         let mut state = State { encoder, optimiser: OptimiserState::new(self.optimiser), objective };
         let (threads, epochs) = (job.threads(), self.epochs as u32);
-        let mut batches = None;
-        course.run(job, &mut state, |state, at, lr| {
+        let (mut batches, mut waited, started) = (None, Duration::ZERO, Instant::now());
+        let curve = course.run(job, &mut state, |state, at, lr| {
             let from = ablate_data::Position { epoch: at.epoch as u32, step: at.step };
             let batches = batches.get_or_insert_with(|| loader.batches(from, epochs, threads));
+            let asked = Instant::now();
             let drawn = batches.next().expect("the loader has a batch for every step");
+            let drawn = drawn.map_err(|error| StageError::input("images", error))?;
+            waited += asked.elapsed();
             let views: Vec<_> = drawn.views.into_iter().map(|view| state.encoder.upload(view)).collect();
-            state.step(&views, lr)
-        })
+            Ok(state.step(&views, lr))
+        })?;
+        let share = waited.as_secs_f64() / started.elapsed().as_secs_f64();
+        job.log(format!("{:.1} % of the time went into waiting for images", 100.0 * share));
+        Ok(curve)
     }
 }

@@ -4,7 +4,7 @@ mod workbench;
 
 use std::path::Path;
 
-use ablate_data::{ImageSet, Source, first_of_each_class};
+use ablate_data::{ImageSet, Images, Source, Stored};
 use ablate_learn::artifacts::{Assignment, Embeddings};
 use ablate_learn::embed::Embed;
 use ablate_learn::pretrain::Pretrain;
@@ -15,10 +15,8 @@ use workbench::{Run, Workbench, golden};
 /// A workbench with some images on it.
 fn with_images(train: usize, test: usize) -> Workbench {
     let bench = Workbench::new();
-    let set = Source::FashionMnistMini.read(Path::new("/")).unwrap();
-    let mut rows = first_of_each_class(&set, Split::Train, Some(train)).unwrap();
-    rows.extend(first_of_each_class(&set, Split::Test, Some(test)).unwrap());
-    set.select(&rows).write(&bench.path("images")).unwrap();
+    let part = Images { train: Some(train), test: Some(test), ..Images::new(Source::FashionMnistMini) };
+    part.read(Path::new("/")).unwrap().write(&bench.path("images")).unwrap();
     bench
 }
 
@@ -73,9 +71,10 @@ fn another_seed_or_field_gives_another_encoder() {
 
 /// The same images with the pixels of the test split inverted and every label moved on by one.
 fn disguised(images: &ImageSet) -> ImageSet {
-    let size = images.image_len();
     let mut other = images.clone();
-    for (pixels, split) in other.pixels.chunks_exact_mut(size).zip(&images.split) {
+    let Stored::Pixels(pixels) = &mut other.images else { unreachable!("the images are pixels") };
+    let size = pixels.image_len();
+    for (pixels, split) in pixels.bytes.chunks_exact_mut(size).zip(&images.split) {
         if *split == Split::Test {
             pixels.iter_mut().for_each(|value| *value = 255 - *value);
         }
@@ -131,7 +130,7 @@ fn a_loss_that_is_not_finite_stops_the_stage() {
 #[test]
 fn embeddings_are_of_every_image_and_pixels_need_no_encoder() {
     let bench = with_images(40, 20);
-    let images = ImageSet::read(&bench.path("images")).unwrap();
+    let images = ImageSet::read(&bench.path("images"), Path::new("/")).unwrap();
     bench
         .run(&stage::<Pretrain>("(method: Untrained, backbone: SmallCnn(width: 4))"), Run::into("out", 1))
         .done();
@@ -156,7 +155,7 @@ const SELF_LABEL: &str = "(threshold: 0.3, epochs: 3, batch: 64, optimiser: Adam
 /// A workbench with an encoder, and the classes as the clusters to begin with.
 fn self_labelling_bench() -> (Workbench, ImageSet) {
     let bench = with_images(200, 40);
-    let images = ImageSet::read(&bench.path("images")).unwrap();
+    let images = ImageSet::read(&bench.path("images"), Path::new("/")).unwrap();
     let pretrain: Pretrain = stage(&SIMCLR.replace("epochs: 3", "epochs: 8"));
     bench.run(&pretrain, Run::into("pretrained", 2)).done();
     bench.keep("pretrained", "encoder");

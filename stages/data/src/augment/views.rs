@@ -228,6 +228,7 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Extent;
 
     #[test]
     fn presets_have_defaults_and_take_changes() {
@@ -241,7 +242,7 @@ mod tests {
             ron::from_str::<Views>("GraphNnClr(size: Some(224))").unwrap().augmentations(2).remove(1);
         assert_eq!(second.0.len(), 6);
         let weak: Views = ron::from_str("Weak(resize: Some(40), crop: Some(32))").unwrap();
-        assert_eq!(weak.augmentations(1)[0].output_size(32, 48), Ok((32, 32)));
+        assert_eq!(weak.augmentations(1)[0].output_size(Extent::exactly(32, 48)), Ok((32, 32)));
         assert_eq!(Views::PLAIN.augmentations(1), [Augmentation::default()]);
     }
 
@@ -278,7 +279,7 @@ mod tests {
     fn a_size_that_cannot_be_is_an_error() {
         let check = |text: &str, expected: &str| {
             let augmentation = ron::from_str::<Views>(text).unwrap().augmentations(1).remove(0);
-            assert_eq!(augmentation.output_size(28, 30).unwrap_err(), expected);
+            assert_eq!(augmentation.output_size(Extent::exactly(28, 30)).unwrap_err(), expected);
         };
         check("Strong(size: Some(32))", "`RandomCrop` of 32×32 from 28×30 pixels with a padding of 0");
         check(

@@ -29,7 +29,7 @@ impl Op {
                 let (to_height, to_width) = size.map_or((height, width), |size| (size, size));
                 let mut start = |of: usize, part: usize| {
                     let room =
-                        (of + 2 * padding).checked_sub(part).expect("output_size checks that the crop fits");
+                        (of + 2 * padding).checked_sub(part).expect("`extent` checks that the crop fits");
                     draws.below(room as u32 + 1) as isize - padding as isize
                 };
                 let (top, left) = (start(height, to_height), start(width, to_width));

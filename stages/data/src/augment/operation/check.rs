@@ -3,38 +3,39 @@
 use ablate_stage::FieldError;
 
 use super::{Op, shorter_side_to};
+use crate::augment::Extent;
 
 /// Largest size, padding or blur an operation takes, in pixels.
 const MAX_SIDE: usize = 4096;
 
 impl Op {
-    pub(in crate::augment) fn output_size(
-        &self,
-        height: usize,
-        width: usize,
-    ) -> Result<(usize, usize), String> {
+    pub(in crate::augment) fn extent(&self, images: Extent) -> Result<Extent, String> {
+        let Extent { height, width, exact } = images;
         match self {
-            Self::RandomResizedCrop { size, .. } => Ok(size.map_or((height, width), |size| (size, size))),
+            Self::RandomResizedCrop { size, .. } => {
+                Ok(size.map_or(images, |size| Extent::exactly(size, size)))
+            }
             &Self::RandomCrop { size: Some(size), padding } => {
                 if size > height.min(width) + 2 * padding {
                     return Err(format!(
                         "`RandomCrop` of {size}×{size} from {height}×{width} pixels with a padding of {padding}"
                     ));
                 }
-                Ok((size, size))
+                Ok(Extent::exactly(size, size))
             }
-            &Self::Resize { size, .. } => Ok(shorter_side_to(size, height, width)),
-            &Self::ResizeTo { height, width, .. } => Ok((height, width)),
-            &Self::CenterCrop { size } => Ok((size, size)),
+            &Self::Resize { size, .. } if exact => {
+                let (height, width) = shorter_side_to(size, height, width);
+                Ok(Extent::exactly(height, width))
+            }
+            &Self::Resize { size, .. } => Ok(Extent::at_least(size, size)),
+            &Self::ResizeTo { height, width, .. } => Ok(Extent::exactly(height, width)),
+            &Self::CenterCrop { size } => Ok(Extent::exactly(size, size)),
             Self::RandomApply { ops, .. } => {
-                let mut after = (height, width);
-                for op in ops {
-                    after = op.output_size(after.0, after.1)?;
-                }
-                if after != (height, width) {
+                let after = ops.iter().try_fold(images, |extent, op| op.extent(extent))?;
+                if after != images {
                     return Err(format!(
                         "`RandomApply` would make {}×{} of {height}×{width} pixels in some views only",
-                        after.0, after.1
+                        after.height, after.width
                     ));
                 }
                 Ok(after)
@@ -56,7 +57,7 @@ impl Op {
             | Self::AutoContrast
             | Self::Equalize
             | Self::RandomOps { .. }
-            | Self::Cutout { .. } => Ok((height, width)),
+            | Self::Cutout { .. } => Ok(images),
         }
     }
 

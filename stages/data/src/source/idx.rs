@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ablate_stage::{Split, StageError};
 use flate2::bufread::MultiGzDecoder;
 
-use crate::ImageSet;
+use crate::{ImageSet, Pixels, Stored};
 
 /// Largest array read. Full MNIST has 47 MB; a header that asks for more than this is taken for a lie.
 const MAX_BYTES: u64 = 2 << 30;
@@ -31,21 +31,13 @@ pub(crate) fn read_folder(
     classes: Option<Vec<String>>,
     hint: &str,
 ) -> Result<ImageSet, StageError> {
-    let mut set = ImageSet {
-        name: name.to_owned(),
-        classes: Vec::new(),
-        height: 0,
-        width: 0,
-        channels: 1,
-        pixels: Vec::new(),
-        labels: Vec::new(),
-        split: Vec::new(),
-    };
+    let mut all = Pixels { height: 0, width: 0, channels: 1, bytes: Vec::new() };
+    let (mut labels, mut splits) = (Vec::<i64>::new(), Vec::new());
     for (split, stem) in STEMS {
         let images_path = find(folder, &format!("{stem}-images-idx3-ubyte"), hint)?;
         let labels_path = find(folder, &format!("{stem}-labels-idx1-ubyte"), hint)?;
         let ([n, height, width], pixels) = read_bytes::<3>(&images_path)?;
-        let ([labelled], labels) = read_bytes::<1>(&labels_path)?;
+        let ([labelled], found_labels) = read_bytes::<1>(&labels_path)?;
         if n == 0 || height == 0 || width == 0 {
             return Err(bad(&images_path, format!("it has {n} images of {height}×{width} pixels")));
         }
@@ -53,28 +45,28 @@ pub(crate) fn read_folder(
             let found = format!("it has {labelled} labels, but {} has {n} images", images_path.display());
             return Err(bad(&labels_path, found));
         }
-        if set.is_empty() {
-            (set.height, set.width) = (height, width);
-        } else if (height, width) != (set.height, set.width) {
+        if all.bytes.is_empty() {
+            (all.height, all.width) = (height, width);
+        } else if (height, width) != (all.height, all.width) {
             let found =
-                format!("its images are {height}×{width}, the train images {}×{}", set.height, set.width);
+                format!("its images are {height}×{width}, the train images {}×{}", all.height, all.width);
             return Err(bad(&images_path, found));
         }
         if let Some(classes) = &classes
-            && let Some(label) = labels.iter().find(|&&label| usize::from(label) >= classes.len())
+            && let Some(label) = found_labels.iter().find(|&&label| usize::from(label) >= classes.len())
         {
             return Err(bad(
                 &labels_path,
                 format!("it has the label {label}, expected 0 to {}", classes.len() - 1),
             ));
         }
-        set.pixels.extend_from_slice(&pixels);
-        set.labels.extend(labels.iter().map(|&label| i64::from(label)));
-        set.split.resize(set.labels.len(), split);
+        all.bytes.extend_from_slice(&pixels);
+        labels.extend(found_labels.iter().map(|&label| i64::from(label)));
+        splits.resize(labels.len(), split);
     }
-    let largest = set.labels.iter().max().expect("empty files are refused");
-    set.classes = classes.unwrap_or_else(|| (0..=*largest).map(|label| label.to_string()).collect());
-    Ok(set)
+    let largest = labels.iter().max().expect("empty files are refused");
+    let classes = classes.unwrap_or_else(|| (0..=*largest).map(|label| label.to_string()).collect());
+    Ok(ImageSet { name: name.to_owned(), classes, labels, split: splits, images: Stored::Pixels(all) })
 }
 
 fn find(folder: &Path, name: &str, hint: &str) -> Result<PathBuf, StageError> {
@@ -165,12 +157,14 @@ mod tests {
         let expected = ImageSet {
             name: "digits".into(),
             classes: vec!["0".into(), "1".into(), "2".into()],
-            height: 1,
-            width: 3,
-            channels: 1,
-            pixels: vec![1, 2, 3, 4, 5, 6, 7, 8, 9],
             labels: vec![1, 0, 2],
             split: vec![Split::Train, Split::Train, Split::Test],
+            images: Stored::Pixels(Pixels {
+                height: 1,
+                width: 3,
+                channels: 1,
+                bytes: vec![1, 2, 3, 4, 5, 6, 7, 8, 9],
+            }),
         };
         assert_eq!(read(&folder()).unwrap(), expected);
     }

@@ -7,7 +7,7 @@
 use ablate_stage::{Split, StageError};
 use image::ImageFormat;
 
-use crate::ImageSet;
+use crate::{ImageSet, Pixels, Stored};
 
 /// Name of the data set.
 pub(crate) const NAME: &str = "Fashion-MNIST";
@@ -16,7 +16,7 @@ pub(crate) const NAME: &str = "Fashion-MNIST";
 pub(crate) const CLASSES: [&str; 10] =
     ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
-const SHEET: &[u8] = include_bytes!("../assets/fashion-mnist-mini.png");
+const SHEET: &[u8] = include_bytes!("../../assets/fashion-mnist-mini.png");
 const SIDE: usize = 28;
 const COLUMNS: usize = 100;
 const TRAIN: usize = 10_000;
@@ -34,14 +34,12 @@ pub(crate) fn read_embedded() -> Result<ImageSet, StageError> {
         let at = (image / COLUMNS * SIDE + row) * COLUMNS + image % COLUMNS;
         &images[at * SIDE..][..SIDE]
     };
+    let bytes = (0..n).flat_map(|image| (0..SIDE).flat_map(move |row| row_of(image, row))).copied().collect();
     Ok(ImageSet {
         name: NAME.to_owned(),
         classes: CLASSES.map(str::to_owned).to_vec(),
-        height: SIDE,
-        width: SIDE,
-        channels: 1,
-        pixels: (0..n).flat_map(|image| (0..SIDE).flat_map(move |row| row_of(image, row))).copied().collect(),
         labels: labels[..n].iter().map(|&label| i64::from(label)).collect(),
         split: [vec![Split::Train; TRAIN], vec![Split::Test; TEST]].concat(),
+        images: Stored::Pixels(Pixels { height: SIDE, width: SIDE, channels: 1, bytes }),
     })
 }

@@ -1,0 +1,167 @@
+//! Where images come from: the data sets as they are published, and anyone's own.
+
+mod class_list;
+mod encoded;
+mod fashion_mnist;
+mod folder;
+mod hugging_face;
+mod idx;
+mod imagenet;
+mod take_in;
+mod tiny_imagenet;
+
+use std::path::{Path, PathBuf};
+
+use ablate_stage::{Split, StageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ImageSet;
+
+pub use class_list::ClassList;
+pub(crate) use encoded::{Encoded, Item};
+pub use take_in::{OnError, Storage};
+pub(crate) use take_in::{Taking, take_in};
+
+/// Where images come from. Relative folders are below the project's root. Nothing is fetched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub enum Source {
+    /// The 10,000 train and 2,000 test images of Fashion-MNIST that the program carries (28×28 grey, 10 classes).
+    FashionMnistMini,
+    /// All of Fashion-MNIST: 60,000 train and 10,000 test images (28×28 grey, 10 classes).
+    FashionMnist {
+        /// The folder of its four files, gzipped or not.
+        #[serde(default = "debian_folder")]
+        folder: PathBuf,
+    },
+    /// Any data set in the four files of MNIST: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+    /// `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each gzipped (`.gz`) or not.
+    Idx {
+        /// The folder of the files.
+        folder: PathBuf,
+    },
+    /// Images in folders: JPEG, PNG, WebP and BMP, by their content. Where there are folders `train`, `test` (or `val`, `valid`,
+    /// `validation`) and `unlabelled` (or `unlabeled`), these are the splits; otherwise all images are for training. Within a
+    /// split, a folder is a class, as in torchvision's `ImageFolder`: classes in order of name. A folder with images directly
+    /// in it has no classes: all images below it are unlabelled.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Whether folders are classes: `Some(false)` takes every image below the folder as unlabelled.
+        #[serde(default)]
+        labelled: Option<bool>,
+    },
+    /// ImageNet (ILSVRC 2012) and its subsets by lists of classes. Looked for in the folder, and in `ILSVRC/Data/CLS-LOC` below
+    /// it: `train/<wnid>/*.JPEG`, and, where it is there, `val`, either with the same folders or flat with
+    /// `LOC_val_solution.csv` or `imagenet_2012_validation_synset_labels.txt` beside it. A label is the rank of its wnid.
+    ImageNet {
+        /// The folder.
+        folder: PathBuf,
+        /// The classes kept. "ImageNet-100" means two lists that share 12 of 100 classes: say which.
+        #[serde(default)]
+        classes: ClassList,
+    },
+    /// Tiny ImageNet as it is published (64×64, 200 classes): `train/<wnid>/images`, `val/images` with
+    /// `val/val_annotations.txt` as the test split, and `wnids.txt`. A label is the rank of its wnid.
+    TinyImageNet {
+        /// The folder, as `tiny-imagenet-200`.
+        folder: PathBuf,
+    },
+    /// A data set of the Hugging Face hub in Parquet files: a column of encoded images (`image` or `img`, with `bytes`) and one of
+    /// labels. Splits by the first word of the file names: `train`, and `test` or `validation`.
+    HuggingFace {
+        /// The folder of the files, or one file; files may be in `data` below it.
+        folder: PathBuf,
+        /// The column of labels; `None` takes `label`, `fine_label`, `labels` or the only whole-number column.
+        #[serde(default)]
+        label: Option<String>,
+    },
+}
+
+/// Where Debian's package `dataset-fashion-mnist` puts the files.
+fn debian_folder() -> PathBuf {
+    "/usr/share/datasets/fashion-mnist".into()
+}
+
+/// What a source holds before any image is chosen.
+#[derive(Clone, Debug)]
+pub(crate) enum Opened {
+    /// Images that are pixels already.
+    Decoded(ImageSet),
+    /// Images to be decoded.
+    Encoded(Catalogue),
+}
+
+/// Encoded images in data-set order, with labels and splits. `N` images.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue {
+    /// Name of the data set.
+    pub name: String,
+    /// Names of the classes, by label.
+    pub classes: Vec<String>,
+    /// `[N]`, from 0; −1 for images without a label.
+    pub labels: Vec<i64>,
+    /// `[N]`.
+    pub split: Vec<Split>,
+    /// `[N]`.
+    pub images: Encoded,
+}
+
+impl Source {
+    /// The files and folders it reads.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::FashionMnistMini => Vec::new(),
+            Self::FashionMnist { folder }
+            | Self::Idx { folder }
+            | Self::Folder { folder, .. }
+            | Self::TinyImageNet { folder }
+            | Self::HuggingFace { folder, .. } => vec![folder.clone()],
+            Self::ImageNet { folder, classes } => {
+                [folder].into_iter().chain(classes.file()).cloned().collect()
+            }
+        }
+    }
+
+    /// Finds the images. Relative folders are below `project`.
+    ///
+    /// # Errors
+    /// Where a file is missing or is not what it should be.
+    pub(crate) fn open(&self, project: &Path) -> Result<Opened, StageError> {
+        match self {
+            Self::FashionMnistMini => fashion_mnist::read_embedded().map(Opened::Decoded),
+            Self::FashionMnist { folder } => {
+                let hint = "install Debian's package `dataset-fashion-mnist`, or put the four files of \
+                            https://github.com/zalandoresearch/fashion-mnist into a folder and name it in `folder`";
+                let classes = fashion_mnist::CLASSES.map(str::to_owned).to_vec();
+                let folder = project.join(folder);
+                idx::read_folder(&folder, fashion_mnist::NAME, Some(classes), hint).map(Opened::Decoded)
+            }
+            Self::Idx { folder } => {
+                let hint = "put the four files of the data set there, or correct `folder`";
+                idx::read_folder(&project.join(folder), &name_of(folder), None, hint).map(Opened::Decoded)
+            }
+            Self::Folder { folder, labelled } => {
+                folder::open(folder, project, *labelled).map(Opened::Encoded)
+            }
+            Self::ImageNet { folder, classes } => {
+                imagenet::open(folder, project, classes).map(Opened::Encoded)
+            }
+            Self::TinyImageNet { folder } => tiny_imagenet::open(folder, project).map(Opened::Encoded),
+            Self::HuggingFace { folder, label } => {
+                hugging_face::open(folder, project, label.as_deref()).map(Opened::Encoded)
+            }
+        }
+    }
+}
+
+/// What a data set in a folder is called: as the folder.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// What is wrong with a file or folder.
+fn bad(path: &Path, reason: impl AsRef<str>) -> StageError {
+    StageError::Failed(format!("{}: {}", path.display(), reason.as_ref()))
+}

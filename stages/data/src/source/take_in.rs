@@ -1,0 +1,277 @@
+//! Decodes the images a data set is made of, once: to keep them, or to know that they can be read.
+
+use ablate_stage::cache::Digest;
+use ablate_stage::{Job, Split, StageError};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Encoded, Item};
+use crate::image_set::{ChannelSums, rows_for_stats};
+use crate::{Files, Image, ImageError, Pixels, Resizing, Stored, decode};
+
+/// What becomes of an image that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnError {
+    /// The stage fails, and names it.
+    #[default]
+    Fail,
+    /// It is left out; how many, and the first names, are in the log.
+    Skip,
+}
+
+/// Where decoded images are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Storage {
+    /// In memory where they have one size and take at most 2 GiB, in their files otherwise.
+    #[default]
+    Auto,
+    /// Decoded, in the artifact and in the memory of the stages that read it.
+    Memory,
+    /// Encoded, in their files, which must stay where they are: an image is read and decoded each time it is seen. In memory it
+    /// takes the bytes of its path and some 60 more.
+    Files,
+}
+
+/// Most bytes of pixels that [`Storage::Auto`] keeps in memory.
+const AUTO_BYTES: usize = 2 << 30;
+
+/// Names of images that cannot be read in a message.
+const NAMED: usize = 10;
+
+/// How images are taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taking {
+    /// The size they are brought to.
+    pub resize: Option<Resizing>,
+    /// What becomes of those that cannot be read.
+    pub on_error: OnError,
+    /// Where they are kept.
+    pub storage: Storage,
+}
+
+/// What is known of an image once it was decoded.
+struct Decoded {
+    /// The image at the size it is brought to, where it is to be kept and has the size of the others.
+    image: Option<Image>,
+    /// Height and width at that size.
+    shown: (usize, usize),
+    /// Height and width as it is stored.
+    size: [u32; 2],
+    sums: ChannelSums,
+    digest: Digest,
+    name: String,
+}
+
+/// Decodes the images of the given rows, of which `split` is. Returns them, and the places in `rows` of those that can be read.
+///
+/// # Errors
+/// Where an image cannot be read and that is not to be skipped, all cannot, or they cannot be kept as asked for.
+pub(crate) fn take_in(
+    encoded: &Encoded,
+    rows: &[u32],
+    split: &[Split],
+    taking: Taking,
+    job: &mut Job<'_>,
+) -> Result<(Stored, Vec<u32>), StageError> {
+    let mut counted = vec![false; rows.len()];
+    rows_for_stats(split).for_each(|at| counted[at] = true);
+    let mut kept = Kept::new(taking, encoded, rows.len());
+    let (mut sums, mut good, mut broken) = (ChannelSums::default(), Vec::new(), Vec::new());
+    let mut done = 0;
+    encoded.for_each_chunk(rows, |items| {
+        let mut items = items.as_slice();
+        while !items.is_empty() {
+            if job.stop_requested() {
+                return Err(StageError::Stopped);
+            }
+            // The first image decides whether pixels are kept: until then one is decoded at a time.
+            let (now, later) = items.split_at(if good.is_empty() { 1 } else { items.len() });
+            items = later;
+            let wanted = kept.wanted();
+            let decode = |item: &Item| decode_item(item, taking.resize, wanted);
+            for found in now.par_iter().map(decode).collect::<Vec<_>>() {
+                match found {
+                    Ok(decoded) => {
+                        if counted[done] {
+                            sums.merge(&decoded.sums);
+                        }
+                        kept.add(decoded)?;
+                        good.push(done as u32);
+                    }
+                    Err(error) => broken.push(error),
+                }
+                done += 1;
+            }
+            if taking.on_error == OnError::Fail && !broken.is_empty() {
+                let advice = "mend or remove them, or leave them out with `on_error: Skip`";
+                return Err(StageError::Failed(format!("{}; {advice}", listed(&broken))));
+            }
+        }
+        job.progress(done as u64, rows.len() as u64, "image", "");
+        Ok(())
+    })?;
+    if !broken.is_empty() {
+        job.log(format!("left out: {}", listed(&broken)));
+    }
+    if good.is_empty() {
+        return Err(StageError::Failed("no image is left".to_owned()));
+    }
+    let chosen: Vec<u32> = good.iter().map(|&at| rows[at as usize]).collect();
+    let stored = kept.finish(encoded, &chosen, taking.resize, &sums);
+    Ok((stored, good))
+}
+
+/// Whether the pixels of an image are wanted.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Whatever the size.
+    Any,
+    /// Of this height and width only.
+    Of(usize, usize),
+    /// None.
+    Nothing,
+}
+
+fn decode_item(item: &Item, resize: Option<Resizing>, wanted: Wanted) -> Result<Decoded, ImageError> {
+    let bytes = item.bytes()?;
+    let image = decode(&bytes).map_err(|reason| ImageError::new(item.name(), reason))?;
+    let size = [image.height() as u32, image.width() as u32];
+    let image = match resize {
+        Some(resize) => resize.apply(&image),
+        None => image,
+    };
+    let mut sums = ChannelSums::default();
+    sums.add(image.pixels(), image.channels());
+    let shown = (image.height(), image.width());
+    let keep = match wanted {
+        Wanted::Any => true,
+        Wanted::Of(height, width) => shown == (height, width),
+        Wanted::Nothing => false,
+    };
+    let (digest, name) = (Digest::of_bytes(&bytes), item.name().into_owned());
+    Ok(Decoded { image: keep.then_some(image), shown, size, sums, digest, name })
+}
+
+/// "3 images cannot be read: a.jpg: it is empty; …".
+fn listed(broken: &[ImageError]) -> String {
+    let named: Vec<String> = broken.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if broken.len() > NAMED { "; …" } else { "" };
+    let count = if broken.len() == 1 { "1 image".to_owned() } else { format!("{} images", broken.len()) };
+    format!("{count} cannot be read: {}{more}", named.join("; "))
+}
+
+/// What is kept of the images so far.
+struct Kept {
+    storage: Storage,
+    /// Whether the images are files that can be read again.
+    files: bool,
+    /// Most images there may be.
+    most: usize,
+    /// The first image's name.
+    first: Option<String>,
+    /// Every image's pixels, while they may stay in memory.
+    pixels: Option<Pixels>,
+    sizes: Vec<[u32; 2]>,
+    digests: Vec<Digest>,
+}
+
+impl Kept {
+    fn new(taking: Taking, encoded: &Encoded, most: usize) -> Self {
+        let files = matches!(encoded, Encoded::Files { .. });
+        let (sizes, digests) = (Vec::new(), Vec::new());
+        Self { storage: taking.storage, files, most, first: None, pixels: None, sizes, digests }
+    }
+
+    fn wanted(&self) -> Wanted {
+        match (&self.first, &self.pixels) {
+            (None, _) => Wanted::Any,
+            (Some(_), Some(pixels)) => Wanted::Of(pixels.height, pixels.width),
+            (Some(_), None) => Wanted::Nothing,
+        }
+    }
+
+    fn add(&mut self, decoded: Decoded) -> Result<(), StageError> {
+        let Decoded { image, shown, size, digest, name, .. } = decoded;
+        match (&self.first, &mut self.pixels) {
+            (None, _) => {
+                self.pixels = self.in_memory(image.as_ref(), shown)?;
+                self.first = Some(name);
+            }
+            (Some(first), Some(pixels)) if (pixels.height, pixels.width) != shown => {
+                let found = format!(
+                    "the images differ in size: {first} has {}×{} pixels, {name} {}×{}",
+                    pixels.height, pixels.width, shown.0, shown.1
+                );
+                self.may_stay_in_files(&found)?;
+                self.pixels = None;
+            }
+            (Some(_), _) => {}
+        }
+        if let (Some(pixels), Some(image)) = (&mut self.pixels, image) {
+            pixels.bytes.extend_from_slice(image.pixels());
+        }
+        if self.files {
+            self.sizes.push(size);
+            self.digests.push(digest);
+        }
+        Ok(())
+    }
+
+    /// Place for the pixels of all images, were they as large as the first, if they are to be kept in memory.
+    fn in_memory(
+        &self,
+        first: Option<&Image>,
+        (height, width): (usize, usize),
+    ) -> Result<Option<Pixels>, StageError> {
+        let channels = first.expect("the first image is wanted whatever its size").channels();
+        let bytes = self.most.saturating_mul(height * width * channels);
+        match self.storage {
+            Storage::Auto if bytes > AUTO_BYTES => {
+                let gib = bytes as f64 / (1_u64 << 30) as f64;
+                let found = format!(
+                    "{} images of {height}×{width} pixels take {gib:.1} GiB, more than the 2 GiB kept in memory",
+                    self.most
+                );
+                self.may_stay_in_files(&found)?;
+                Ok(None)
+            }
+            Storage::Files => self.may_stay_in_files("`storage: Files` is asked for").map(|()| None),
+            Storage::Auto | Storage::Memory => {
+                Ok(Some(Pixels { height, width, channels, bytes: Vec::with_capacity(bytes) }))
+            }
+        }
+    }
+
+    /// Whether the images can stay where they are, because of what was found.
+    fn may_stay_in_files(&self, found: &str) -> Result<(), StageError> {
+        if self.storage == Storage::Memory {
+            let advice =
+                "give them one size with `resize`, or keep them in their files with `storage: Files`";
+            return Err(StageError::Failed(format!("{found}; {advice}")));
+        }
+        if !self.files {
+            let advice = "and they are rows of Parquet, which are not read one by one; give them a smaller or common \
+                          size with `resize`, or take `storage: Memory`, or save them as image files for `Folder`";
+            return Err(StageError::Failed(format!("{found}, {advice}")));
+        }
+        Ok(())
+    }
+
+    /// The images, of which these are the rows.
+    fn finish(self, encoded: &Encoded, rows: &[u32], resize: Option<Resizing>, sums: &ChannelSums) -> Stored {
+        match (self.pixels, encoded.files(rows)) {
+            (Some(pixels), _) => Stored::Pixels(pixels),
+            (None, Some((folder, absolute, paths))) => Stored::Files(Files {
+                folder: folder.to_owned(),
+                absolute: absolute.to_owned(),
+                paths,
+                digests: self.digests,
+                sizes: self.sizes,
+                resize,
+                stats: sums.stats(),
+            }),
+            (None, None) => unreachable!("images that are not in files of their own stay in memory"),
+        }
+    }
+}

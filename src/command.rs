@@ -101,6 +101,10 @@ impl Stage for Command {
         self.files.iter().map(PathBuf::from).collect()
     }
 
+    fn remedy(&self, _missing: &Path) -> Option<String> {
+        Some("put it there or correct `files`, which are relative to the project's root".to_owned())
+    }
+
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.argv.first().is_none_or(String::is_empty) {

@@ -175,17 +175,18 @@ impl<'a> Runner<'a> {
         }
         let capacity = settings.capacity.clone();
         let slots = capacity.slots;
+        let tasks = tasks(graph, &plan, &capacity);
+        let Plan { states: planned, files } = plan;
         let mut run = Run {
             graph,
             store,
             settings,
             sender,
             observer,
-            keys: Keys::new(graph, &settings.project),
-            scheduler: Scheduler::new(tasks(graph, &plan, &capacity), capacity)
-                .failing_fast(settings.fail_fast),
+            keys: Keys::new(graph, &files),
+            scheduler: Scheduler::new(tasks, capacity).failing_fast(settings.fail_fast),
             delayed: BTreeSet::new(),
-            planned: plan.states,
+            planned,
             known: (0..graph.instances.len()).map(|_| Known::default()).collect(),
             manifests: BTreeMap::new(),
             kindred: Kindred::default(),
@@ -352,13 +353,7 @@ impl Run<'_> {
             self.known[id.0].result = Some(result);
             return Ok(scheduler::Event::Cached(id));
         }
-        let manifest = match self.keys.manifest(id, |from| self.known[from.0].result.as_ref()) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                self.known[id.0].error = error.to_string();
-                return Ok(scheduler::Event::Refused(id));
-            }
-        };
+        let manifest = self.keys.manifest(id, |from| self.known[from.0].result.as_ref());
         let action = manifest.action();
         self.known[id.0].action = Some(action);
         // Until it is on the record that this run relies on what it finds.

@@ -207,10 +207,15 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// Milliseconds since the Unix epoch.
+/// The time.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Milliseconds since the Unix epoch.
 pub fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

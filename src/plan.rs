@@ -3,13 +3,13 @@
 //! Inputs enter a key by content, so keys are found in topological order, and an instance whose inputs are still to be
 //! made has none yet: it is pending. Equal keys are one action, whichever instances they belong to.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Store, StoreError};
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Rehash, Store, StoreError};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -32,11 +32,18 @@ pub enum State {
 pub struct Plan {
     /// By [`InstanceId`].
     pub states: Vec<State>,
+    /// What the declared files held.
+    pub files: Files,
 }
+
+/// What the declared files of a graph held when they were read: a plan, and the run it is made for, go by one content of
+/// each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<PathBuf, Digest>);
 
 /// A file a stage declares, and that cannot be read.
 #[derive(Debug, Error)]
-#[error("{instance} declares the file {}: {source}", path.display())]
+#[error("{instance} declares the file {}: {source}{}", path.display(), remedy.as_ref().map(|text| format!("; {text}")).unwrap_or_default())]
 pub struct PlanError {
     /// The instance.
     pub instance: String,
@@ -44,39 +51,77 @@ pub struct PlanError {
     pub path: PathBuf,
     /// Why.
     pub source: io::Error,
+    /// What the stage says is to be done where a file is missing.
+    pub remedy: Option<String>,
+}
+
+impl Files {
+    /// Reads every file the stages of a graph declare, each once; `project` is what they are relative to, absolute. What
+    /// looks as it did when it was last read is not read again, unless everything is to be hashed.
+    ///
+    /// # Errors
+    /// [`PlanError`] for the first file that cannot be read.
+    pub fn read(
+        graph: &Graph,
+        store: &Store,
+        project: &Path,
+        rehash: Rehash,
+        now: SystemTime,
+    ) -> Result<Self, PlanError> {
+        let mut files = BTreeMap::new();
+        let mut seen = HashSet::new();
+        for id in graph.ids() {
+            let params = &graph.instance(id).params;
+            if !seen.insert(Arc::as_ptr(params).cast::<()>()) {
+                continue;
+            }
+            for file in params.files() {
+                if files.contains_key(&file) {
+                    continue;
+                }
+                let path = project.join(&file);
+                match store.content_of(&path, rehash, now) {
+                    Ok(digest) => drop(files.insert(file, digest)),
+                    Err(source) => {
+                        let is_missing = source.kind() == io::ErrorKind::NotFound;
+                        let remedy = if is_missing { params.remedy(&file) } else { None };
+                        return Err(PlanError { instance: graph.instance_name(id), path, source, remedy });
+                    }
+                }
+            }
+        }
+        Ok(Self(files))
+    }
 }
 
 /// Finds every key that can be known, and looks each up in the store.
-///
-/// # Errors
-/// [`PlanError`] for the first declared file that cannot be read.
-pub fn plan(graph: &Graph, store: &Store, project: &Path) -> Result<Plan, PlanError> {
-    let keys = Keys::new(graph, project);
+pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
+    let keys = Keys::new(graph, &files);
     let mut states: Vec<State> = vec![State::Pending(Vec::new()); graph.instances.len()];
     for level in levels(graph) {
-        let find = |&id: &InstanceId| -> Result<State, PlanError> {
+        let find = |&id: &InstanceId| {
             let missing: Vec<InstanceId> =
                 producers(graph, id).filter(|from| states[from.0].result().is_none()).collect();
             if !missing.is_empty() {
-                return Ok(State::Pending(missing));
+                return State::Pending(missing);
             }
-            let action = keys.manifest(id, |from| states[from.0].result())?.action();
-            Ok(match store.result(&action) {
+            let action = keys.manifest(id, |from| states[from.0].result()).action();
+            match store.result(&action) {
                 Some(result) => State::Hit(action, result),
                 None => State::Miss(action),
-            })
+            }
         };
         // Most of it is many small reads; few are not worth waking threads for.
         let found: Vec<State> = if level.len() < 64 {
-            level.iter().map(find).collect::<Result<_, _>>()?
+            level.iter().map(find).collect()
         } else {
-            level.par_iter().with_min_len(16).map(find).collect::<Result<_, _>>()?
+            level.par_iter().with_min_len(16).map(find).collect()
         };
         for (id, state) in level.into_iter().zip(found) {
             states[id.0] = state;
         }
     }
-    Ok(Plan { states })
+    Plan { states, files }
 }
 
 /// The instances by the length of their longest way from a source: those of a level only take inputs from earlier ones.
@@ -132,11 +177,10 @@ pub fn producers(graph: &Graph, id: InstanceId) -> impl Iterator<Item = Instance
     from.into_iter()
 }
 
-/// Makes manifests. Each declared file is read once, and parameters that instances share are written out once.
+/// Makes manifests. Parameters that instances share are written out once.
 pub struct Keys<'a> {
     graph: &'a Graph,
-    project: &'a Path,
-    files: Mutex<BTreeMap<PathBuf, Digest>>,
+    files: &'a Files,
     /// By instance: the first one with the same parameters.
     firsts: Vec<usize>,
     /// By first instance: its stage as canonical RON.
@@ -144,26 +188,26 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// For a graph whose declared files are relative to `project`.
-    pub fn new(graph: &'a Graph, project: &'a Path) -> Self {
+    /// For a graph and what its declared files hold.
+    pub fn new(graph: &'a Graph, files: &'a Files) -> Self {
         let mut seen = HashMap::new();
         let firsts = graph.instances.iter().enumerate().map(|(index, instance)| {
             *seen.entry(Arc::as_ptr(&instance.params).cast::<()>()).or_insert(index)
         });
         let firsts = firsts.collect();
         let stages = graph.instances.iter().map(|_| OnceLock::new()).collect();
-        Self { graph, project, files: Mutex::default(), firsts, stages }
+        Self { graph, files, firsts, stages }
     }
 
     /// The manifest of an instance whose inputs all have results.
     ///
-    /// # Errors
-    /// [`PlanError`].
+    /// # Panics
+    /// Where the files or the results are not those of the graph.
     pub fn manifest<'r>(
         &self,
         id: InstanceId,
         result_of: impl Fn(InstanceId) -> Option<&'r ActionResult>,
-    ) -> Result<Manifest, PlanError> {
+    ) -> Manifest {
         let instance = self.graph.instance(id);
         let inputs = instance.inputs.iter().map(|(port, wire)| {
             let result =
@@ -171,53 +215,18 @@ impl<'a> Keys<'a> {
             let object = result.outputs.get(&wire.output);
             (port.clone(), object.expect("a result has every output its stage declares").digest)
         });
-        let mut files = BTreeMap::new();
-        for path in instance.params.files() {
-            let digest = self.file(&path).map_err(|source| {
-                let instance = self.graph.instance_name(id);
-                PlanError { instance, path: self.project.join(&path), source }
-            })?;
-            files.insert(path.display().to_string(), digest);
-        }
-        let stage = self.stages[self.firsts[id.0]].get_or_init(|| instance.params.canonical());
         let params = instance.params.as_ref();
-        Ok(Manifest::of(params, stage.clone(), instance.seed, inputs.collect(), files))
-    }
-
-    fn file(&self, path: &Path) -> io::Result<Digest> {
-        let mut files = self.files.lock().expect("reading a file does not panic");
-        if let Some(digest) = files.get(path) {
-            return Ok(*digest);
-        }
-        let digest = content_of(&self.project.join(path))?;
-        files.insert(path.to_owned(), digest);
-        Ok(digest)
+        let content = |path: PathBuf| {
+            let digest = self.files.0.get(&path).expect("every declared file was read");
+            (path.display().to_string(), *digest)
+        };
+        let files = params.files().into_iter().map(content).collect();
+        let stage = self.stages[self.firsts[id.0]].get_or_init(|| params.canonical());
+        Manifest::of(params, stage.clone(), instance.seed, inputs.collect(), files)
     }
 }
 
-/// The content of a declared file. That of a folder is the list of names and contents below it, in order of name.
-///
-/// # Errors
-/// Where something cannot be read, or is neither a file nor a folder.
-pub fn content_of(path: &Path) -> io::Result<Digest> {
-    let meta = fs::metadata(path)?;
-    if meta.is_file() {
-        return Digest::of_reader(fs::File::open(path)?);
-    }
-    if !meta.is_dir() {
-        return Err(io::Error::other("neither a file nor a folder"));
-    }
-    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    entries.sort();
-    let mut listing = String::from("folder\n");
-    for entry in entries {
-        let name = entry.file_name().expect("an entry of a folder has a name").to_string_lossy();
-        listing.push_str(&format!("{:?} {}\n", name, content_of(&entry)?));
-    }
-    Ok(Digest::of_bytes(listing.as_bytes()))
-}
-
-/// Why an instance is not a hit.
+/// Why an instance is a miss.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// No action of its kind has a result.
@@ -233,8 +242,6 @@ pub enum Reason {
     Unfinished,
     /// It was done, and these outputs are no longer in the store.
     ObjectsLost(Vec<String>),
-    /// Its inputs are to be made first.
-    Pending(Vec<InstanceId>),
 }
 
 /// What earlier runs left, to explain misses by. Reading it costs a read of every manifest in the store.
@@ -267,31 +274,20 @@ impl<'a> History<'a> {
         Ok(Self { store, done })
     }
 
-    /// Why an instance is not a hit; `None` if it is one.
-    ///
-    /// # Errors
-    /// [`PlanError`].
-    pub fn reason(&self, keys: &Keys<'_>, plan: &Plan, id: InstanceId) -> Result<Option<Reason>, PlanError> {
-        Ok(match plan.state(id) {
-            State::Hit(..) => None,
-            State::Pending(on) => Some(Reason::Pending(on.clone())),
-            State::Miss(action) => {
-                Some(self.miss(action, &keys.manifest(id, |from| plan.state(from).result())?))
-            }
-        })
-    }
-
-    fn miss(&self, action: &ActionDigest, manifest: &Manifest) -> Reason {
-        if let Some(result) = self.store.recorded_result(action) {
+    /// Why an instance is a miss.
+    pub fn reason(&self, keys: &Keys<'_>, plan: &Plan, id: InstanceId) -> Reason {
+        let manifest = keys.manifest(id, |from| plan.state(from).result());
+        let action = manifest.action();
+        if let Some(result) = self.store.recorded_result(&action) {
             let lost = result.outputs.into_iter().filter(|(_, object)| !self.store.contains(object));
             return Reason::ObjectsLost(lost.map(|(port, _)| port).collect());
         }
-        if self.store.manifest(action).is_some() {
+        if self.store.manifest(&action).is_some() {
             return Reason::Unfinished;
         }
         let candidates = self.done.get(&manifest.kind).into_iter().flatten();
         let nearest = candidates
-            .map(|earlier| (earlier.manifest.diff(manifest), earlier))
+            .map(|earlier| (earlier.manifest.diff(&manifest), earlier))
             .min_by_key(|(changes, earlier)| (changes.len(), u64::MAX - earlier.provenance.started_unix_ms));
         match nearest {
             None => Reason::Never,

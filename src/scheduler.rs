@@ -6,7 +6,7 @@
 //! Waiting → Keying → Queued → Running → Done | Failed
 //!    ↑         │       ↑         ├─→ Delayed ─┐  it went wrong, and is tried again later
 //!    │         │       └─────────┼────────────┘
-//!    │         └─────────────────┼─→ Done | Failed  its result is there, or its key cannot be made
+//!    │         └─────────────────┼─→ Done   its result is there
 //!    └───────────────────────────┘  an input was lost, and is made again; or it was asked to stop
 //! Waiting → Skipped     something it needs failed
 //! ```
@@ -162,7 +162,7 @@ pub enum Phase {
     Running(ActionDigest),
     /// It has its result.
     Done,
-    /// Its action failed, or its key could not be made.
+    /// Its action failed.
     Failed,
     /// It cannot be done, because that instance failed.
     Skipped(InstanceId),
@@ -185,8 +185,6 @@ pub enum Event {
     Cached(InstanceId),
     /// The instance's key is known, and there is no result.
     Missing(InstanceId, ActionDigest),
-    /// The instance's key cannot be made.
-    Refused(InstanceId),
     /// The action has its result.
     Finished(ActionDigest),
     /// The action failed.
@@ -208,7 +206,7 @@ pub enum Event {
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Find the instance's key and answer [`Event::Cached`], [`Event::Missing`] or [`Event::Refused`].
+    /// Find the instance's key and answer [`Event::Cached`] or [`Event::Missing`].
     Resolve(InstanceId),
     /// Perform the action, which is that of the instance.
     Start(ActionDigest, InstanceId, Grant),
@@ -327,7 +325,6 @@ impl Scheduler {
         let mut effects = Vec::new();
         match event {
             Event::Cached(id) => self.end(id, Phase::Done, &mut effects),
-            Event::Refused(id) => self.end(id, Phase::Failed, &mut effects),
             Event::Missing(id, digest) => self.enqueue(id, digest),
             Event::Finished(digest) => {
                 for id in self.release(&digest) {

@@ -15,16 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ablate_stage::cache::{
-    ActionDigest, ActionResult, Digest, Object, Provenance, Published, Store, StoreError,
+    ActionDigest, ActionResult, Digest, Object, Provenance, Published, Rehash, Store, StoreError,
 };
 use ablate_stage::{
     ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::journal::now_unix_ms;
+use crate::journal::{now, now_unix_ms};
 use crate::manifest::Manifest;
-use crate::plan::content_of;
 
 /// What a runner tells a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,7 +207,7 @@ impl Worker<'_> {
         let stage = manifest.stage(self.registry).map_err(|error| Trouble::Failed(error.to_string()))?;
         let device = request.device.parse::<Device>().map_err(|error| Trouble::Failed(error.to_string()))?;
         let inputs = self.inputs(&manifest)?;
-        check_files(&manifest, &request.project, "before the stage began")?;
+        self.check_files(&manifest, &request.project, "before the stage began")?;
 
         let attempt = self.store.attempt(&lock)?;
         let ports = stage.outputs();
@@ -250,7 +249,7 @@ impl Worker<'_> {
                 }
             }
         }
-        check_files(&manifest, &request.project, "while the stage ran")?;
+        self.check_files(&manifest, &request.project, "while the stage ran")?;
         let _pin = self.store.pin()?;
         let mut objects: BTreeMap<String, Object> = BTreeMap::new();
         for (port, path) in outputs {
@@ -299,6 +298,21 @@ impl Worker<'_> {
             }
         }
         if lost.is_empty() { Ok(paths) } else { Err(Trouble::Lost(lost, why.join("; "))) }
+    }
+
+    /// Sees to it that the declared files hold what the key says.
+    fn check_files(&self, manifest: &Manifest, project: &Path, when: &str) -> Result<(), Trouble> {
+        for (name, digest) in &manifest.files {
+            let path = project.join(name);
+            let found = self.store.content_of(&path, Rehash::Changed, now());
+            if !found.is_ok_and(|found| found == *digest) {
+                let path = path.display();
+                return Err(Trouble::Failed(format!(
+                    "{path} was changed {when}; nothing was cached, run again"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The artifact of a stage's kin; without it the stage works longer, and no worse.
@@ -364,17 +378,6 @@ fn send(replies: &Mutex<fs::File>, reply: &Reply) {
     if replies.write_all(line.as_bytes()).is_err() {
         std::process::exit(0);
     }
-}
-
-fn check_files(manifest: &Manifest, project: &Path, when: &str) -> Result<(), Trouble> {
-    for (name, digest) in &manifest.files {
-        let path = project.join(name);
-        if !content_of(&path).is_ok_and(|found| found == *digest) {
-            let path = path.display();
-            return Err(Trouble::Failed(format!("{path} was changed {when}; nothing was cached, run again")));
-        }
-    }
-    Ok(())
 }
 
 /// Lowers the high-water mark of resident memory to what is resident now (`proc_pid_clear_refs(5)`). Where the kernel has no

@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::fs;
+use std::path::PathBuf;
+
 use ablate::journal::Event;
-use common::Project;
+use ablate_stage::cache::Digest;
+use common::{Project, wait_until};
 
 /// `a` and `b` are seeded, `c` reports a metric.
 const CHAIN: &str = r#"Pipeline(
@@ -127,7 +131,53 @@ fn a_declared_file_counts_by_its_content() {
 
     std::fs::remove_dir_all(project.path().join("data")).unwrap();
     let gone = project.expect(3, &["run", "p.ron"]);
-    assert!(gone.stderr.contains("s declares the file "), "{}", gone.stderr);
+    let told = format!(
+        "error: s declares the file {}: No such file or directory (os error 2); put it there or correct `files`, which are relative to the project's root\n",
+        project.path().canonicalize().unwrap().join("data").display()
+    );
+    assert_eq!(gone.stderr, told);
+}
+
+#[test]
+fn a_large_file_is_hashed_once_and_again_where_asked_to() {
+    let project = Project::new();
+    let file = project.path().join("data/a.bin");
+    let plan = |more: &[&str]| project.expect(0, &[&["plan", "p.ron"], more].concat()).stdout;
+    let is_hit = |told: String| told.contains("1 stage: 1 cached");
+    let pipeline =
+        FILES.replace("[\"data\"]", "[\"data/a.bin\"]").replace("{file:data}", "{file:data/a.bin}");
+    project.write("data/a.bin", vec![7; 3 << 20]).write("p.ron", pipeline);
+    project.expect(0, &["run", "p.ron"]);
+    // Once the last change is some seconds ago, how it looks is remembered.
+    wait_until("a hint", || is_hit(plan(&[])) && hint(&project).is_file());
+    // A hint that lies shows which run believes it.
+    let text = fs::read_to_string(hint(&project)).unwrap();
+    let (_, body) = text.split_once('\n').unwrap();
+    let body = body.replace(&Digest::of_file(&file).unwrap().to_hex(), &Digest::of_bytes(b"a lie").to_hex());
+    fs::write(hint(&project), format!("{}\n{body}", Digest::of_bytes(body.as_bytes()))).unwrap();
+    assert!(!is_hit(plan(&[])));
+    assert!(is_hit(plan(&["--rehash"])));
+    assert!(is_hit(plan(&[])), "what it found is what is remembered");
+    fs::write(hint(&project), "damaged").unwrap();
+    project.expect(0, &["run", "p.ron", "--rehash"]);
+    assert_eq!(project.ran(), [""; 0]);
+
+    // The time is set back, the size is the same.
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+    let mut bytes = vec![7; 3 << 20];
+    bytes[2 << 20] = 8;
+    project.write("data/a.bin", bytes);
+    fs::File::open(&file).unwrap().set_modified(modified).unwrap();
+    assert!(!is_hit(plan(&[])));
+}
+
+/// The first hint of a project's store; no file where there is none.
+fn hint(project: &Project) -> PathBuf {
+    let mut path = project.store().join("hints");
+    while let Some(entry) = fs::read_dir(&path).ok().and_then(|mut entries| entries.next()) {
+        path = entry.unwrap().path();
+    }
+    path
 }
 
 const FILES: &str = r#"Pipeline(name: "files", stages: {"s": (stage: Command(

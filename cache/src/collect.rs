@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use crate::durable;
+use crate::hint;
 use crate::listing::{Listing, entries, hex_name};
 use crate::lock::{self, Pin};
 use crate::record::Found;
@@ -62,6 +63,8 @@ pub enum Class {
     Bad,
     /// Half-written records of processes that are gone.
     Staging,
+    /// Hints about files that are gone.
+    Hints,
 }
 
 /// How much.
@@ -145,6 +148,11 @@ impl Store {
                 if sweep.is_old(tree.changed) {
                     sweep.leftover(class, &left, tree);
                 }
+            }
+        }
+        for (_, path, meta) in files::<Digest>(&self.root().join("hints"))? {
+            if sweep.is_dead(&meta) && hint::is_stale(&path) {
+                sweep.file(Class::Hints, &path, meta.len())?;
             }
         }
         Ok(sweep.collected)

@@ -116,7 +116,8 @@ impl Digest {
     /// The file is read, not mapped: of a mapped file, a bad sector or a writer who cuts it short kills the reader.
     pub(crate) fn of_open_file(mut file: &File, mut progress: impl FnMut(u64)) -> io::Result<(Self, u64)> {
         let mut hasher = blake3::Hasher::new();
-        let mut small = [0; SMALL];
+        // Not on the stack: while a thread waits for the others it may begin with another file, and another.
+        let mut small = vec![0; SMALL];
         let mut len = fill(&mut file, &mut small)?;
         hasher.update(&small[..len]);
         let mut size = len as u64;

@@ -9,7 +9,8 @@
 //! | `results/` | what a successful action produced | the same [`ActionDigest`] |
 //!
 //! `attempts/` holds the private folders of running actions, `scratch/` their checkpoints, `locks/` their
-//! kernel locks, `bad/` what failed verification, `runs/` the journals.
+//! kernel locks, `bad/` what failed verification, `runs/` the journals, `hints/` how files outside the store looked
+//! when they were hashed.
 //!
 //! Invariants: an object is in place before any result names it; a result is published once, by whoever comes
 //! first, and a later one adopts it; a result names its action; every read that hands out bytes has verified their
@@ -19,10 +20,12 @@
 
 mod attempt;
 mod collect;
+mod content;
 mod digest;
 mod durable;
 mod fail_point;
 mod finding;
+mod hint;
 mod listing;
 mod lock;
 mod object;
@@ -35,6 +38,7 @@ mod verify;
 
 pub use attempt::Attempt;
 pub use collect::{Class, Collect, Collected, Roots, Tally};
+pub use content::Rehash;
 pub use digest::{ActionDigest, Digest, ParseDigestError};
 pub use durable::Durability;
 pub use finding::{Fault, Finding, Record};

@@ -19,8 +19,8 @@ pub(crate) const FORMAT: &str = "ablate store 1\n";
 /// No result or manifest is larger.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
-pub(crate) const FOLDERS: [&str; 9] =
-    ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging"];
+pub(crate) const FOLDERS: [&str; 10] =
+    ["objects", "manifests", "results", "attempts", "scratch", "locks", "bad", "runs", "staging", "hints"];
 
 /// The lock in `locks/` that pins share and that gc wants alone.
 pub(crate) const COLLECT_LOCK: &str = "collect";
@@ -161,16 +161,16 @@ impl Store {
         self.root.join("runs")
     }
 
-    fn staging(&self) -> PathBuf {
+    pub(crate) fn staging(&self) -> PathBuf {
         self.root.join("staging")
     }
 
-    fn record(&self, folder: &str, hex: &str) -> PathBuf {
+    pub(crate) fn record(&self, folder: &str, hex: &str) -> PathBuf {
         self.root.join(folder).join(&hex[..2]).join(&hex[2..])
     }
 
     /// Makes the folder of a record and clears its place of what a rename cannot replace.
-    fn make_place(&self, path: &Path) -> Result<(), StoreError> {
+    pub(crate) fn make_place(&self, path: &Path) -> Result<(), StoreError> {
         let dir = path.parent().expect("a record's path has a folder");
         while let Err(error) = durable::make_dir(dir, self.durability) {
             match Identity::at(dir).map_err(failed("cannot read", dir))? {

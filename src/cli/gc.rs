@@ -1,7 +1,7 @@
 //! `ablate gc`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use ablate_stage::cache::{Class, Collect, Collected, Roots, Store};
 use clap::Args;
@@ -9,7 +9,7 @@ use clap::Args;
 use super::project::store_here;
 use super::units::bytes;
 use super::{Context, Failure, exit};
-use crate::journal::{self, now_unix_ms};
+use crate::journal;
 use crate::progress::counted;
 use crate::runs::{Standing, cited, sum_up};
 
@@ -36,12 +36,7 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
     let grace = Duration::try_from_secs_f64(args.grace * 3600.0)
         .map_err(|_| Failure::new(exit::USAGE, format!("a grace period of {} hours is none", args.grace)))?;
     let (kept, dropped) = runs(&store, args.keep_runs)?;
-    let request = Collect {
-        now: UNIX_EPOCH + Duration::from_millis(now_unix_ms()),
-        grace,
-        wait: WAIT,
-        dry_run: args.dry_run,
-    };
+    let request = Collect { now: journal::now(), grace, wait: WAIT, dry_run: args.dry_run };
     if !args.dry_run {
         for run in &dropped {
             let folder = store.runs().join(run);
@@ -98,6 +93,7 @@ fn in_words(collected: &Collected, kept: usize, dropped: usize, dry_run: bool) -
             Class::Scratch => "folders of checkpoints",
             Class::Bad => "damaged records that were set aside",
             Class::Staging => "half-written records",
+            Class::Hints => "hints about declared files that are gone",
         };
         text.push_str(&format!("{:>8}  {what}, {}\n", tally.entries, bytes(tally.bytes)));
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::project::{Project, Source};
+use super::project::{Project, Reading, Source};
 use super::why::reason_in_words;
 use super::{Context, Failure, exit, select};
 use crate::forecast::Forecast;
@@ -17,6 +17,8 @@ pub struct Plan {
     source: Source,
     #[command(flatten)]
     part: select::Part,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 /// What the plan says of a stage.
@@ -44,7 +46,7 @@ impl Tally {
 pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     let project = args.part.of(Project::open(&args.source, context)?)?;
     let graph = &project.graph;
-    let plan = project.plan()?;
+    let plan = project.plan_with(&args.reading)?;
     let mut tallies: Vec<Tally> = Vec::new();
     for id in graph.ids() {
         let stage = &graph.instance(id).stage;
@@ -92,13 +94,10 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
         };
         writeln!(context.out, "about {} of work, by what stages took before{but}", about(time))?;
         writeln!(context.out)?;
-        let keys = Keys::new(graph, &project.root);
+        let keys = Keys::new(graph, &plan.files);
         for first in tallies.iter().filter_map(|tally| tally.misses.first()) {
-            let reason =
-                history.reason(&keys, &plan, *first).map_err(|error| Failure::new(exit::PIPELINE, error))?;
-            if let Some(reason) = reason {
-                write!(context.out, "{}", reason_in_words(&project, *first, &reason))?;
-            }
+            let reason = history.reason(&keys, &plan, *first);
+            write!(context.out, "{}", reason_in_words(&project, *first, &reason))?;
         }
     }
     Ok(exit::DONE)

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use ablate_stage::cache::Store;
+use ablate_stage::cache::{Rehash, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
 use crate::expand::expand;
 use crate::graph::Graph;
+use crate::journal;
 use crate::pipeline::{self, Overrides, Pipeline};
-use crate::plan::{Plan, plan};
+use crate::plan::{Files, Plan, plan};
 use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
@@ -33,6 +34,14 @@ impl Changes {
         let axis = self.axis.iter().map(|text| format!("--axis {text}"));
         set.chain(axis).chain(self.seeds.iter().map(|text| format!("--seeds {text}"))).collect()
     }
+}
+
+/// How declared files are read.
+#[derive(Args, Default)]
+pub struct Reading {
+    /// Hash every declared file, also those that look as they did when they were last hashed
+    #[arg(long, help_heading = "Pipeline")]
+    rehash: bool,
 }
 
 /// A pipeline file, and what is changed in it for once.
@@ -87,7 +96,15 @@ impl Project {
 
     /// What is there and what is missing.
     pub fn plan(&self) -> Result<Plan, Failure> {
-        plan(&self.graph, &self.store, &self.root).map_err(|error| Failure::new(exit::PIPELINE, error))
+        self.plan_with(&Reading::default())
+    }
+
+    /// The same, with declared files read as told.
+    pub fn plan_with(&self, reading: &Reading) -> Result<Plan, Failure> {
+        let rehash = if reading.rehash { Rehash::All } else { Rehash::Changed };
+        let files = Files::read(&self.graph, &self.store, &self.root, rehash, journal::now())
+            .map_err(|error| Failure::new(exit::PIPELINE, error))?;
+        Ok(plan(&self.graph, &self.store, files))
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::project::{Project, Source};
+use super::project::{Project, Reading, Source};
 use super::{Context, Failure, exit, select};
 use crate::execute::{ExecuteError, Runner, Settings};
 use crate::graph::Graph;
@@ -28,6 +28,8 @@ pub struct Run {
     source: Source,
     #[command(flatten)]
     part: select::Part,
+    #[command(flatten)]
+    reading: Reading,
     /// Stages at once, which share the threads; as many as there are threads, if not said
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -63,7 +65,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let graph = &project.graph;
     // Until it is on the record what this run relies on.
     let pin = project.store.pin()?;
-    let plan = project.plan()?;
+    let plan = project.plan_with(&args.reading)?;
     let gpus = if plan.is_complete() && args.device == "auto" {
         // Looking for a GPU takes longer than finding that there is nothing to do.
         Vec::new()

@@ -68,9 +68,8 @@ fn instance(project: &Project, plan: &Plan, id: InstanceId) -> Result<String, Fa
     let files: Vec<String> = match state {
         State::Pending(_) => Vec::new(),
         State::Hit(..) | State::Miss(_) => {
-            let keys = Keys::new(&project.graph, &project.root);
+            let keys = Keys::new(&project.graph, &plan.files);
             let manifest = keys.manifest(id, |from| plan.state(from).result());
-            let manifest = manifest.map_err(|error| Failure::new(exit::PIPELINE, error))?;
             manifest.files.iter().map(|(path, digest)| format!("{path}  {}", digest.short())).collect()
         }
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ablate_stage::cache::ActionResult;
+use ablate_stage::cache::{ActionDigest, Provenance};
 use clap::Args;
 
 use super::project::{Project, Source};
@@ -14,7 +14,7 @@ use crate::diagnostic::escape_lines;
 use crate::forecast::Forecast;
 use crate::graph::{Graph, InstanceId};
 use crate::manifest::{Change, Part};
-use crate::plan::{History, Keys, Plan, Reason, State};
+use crate::plan::{History, Keys, Reason, State};
 use crate::progress::about;
 
 /// Say why stages would run: the field that moved, its old and new value, and where it is written
@@ -35,7 +35,7 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let plan = project.plan()?;
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;
-    let keys = Keys::new(&project.graph, &project.root);
+    let keys = Keys::new(&project.graph, &plan.files);
     let forecast = Forecast::of_hits(&project.graph, &plan).or_like(&project.graph, &history);
     let mut explained = BTreeSet::new();
     let mut to_explain = std::collections::VecDeque::from(chosen);
@@ -47,37 +47,34 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
         if !explained.insert(id) {
             continue;
         }
-        let reason = history.reason(&keys, &plan, id).map_err(|error| Failure::new(exit::PIPELINE, error))?;
-        match reason {
-            None => write!(context.out, "{}", hit_in_words(&project, &plan, id))?,
-            Some(reason) => {
-                write!(context.out, "{}", reason_in_words(&project, id, &reason))?;
-                if !matches!(reason, Reason::Pending(_)) {
-                    write!(context.out, "{}", cost_in_words(&project.graph, &forecast, id))?;
-                }
-                if let Reason::Pending(on) = reason {
-                    to_explain.extend(on);
-                }
+        let text = match plan.state(id) {
+            State::Hit(action, result) => hit_in_words(&project, id, action, &result.provenance),
+            State::Miss(_) => {
+                let reason = history.reason(&keys, &plan, id);
+                reason_in_words(&project, id, &reason) + &cost_in_words(&project.graph, &forecast, id)
             }
-        }
+            State::Pending(on) => {
+                to_explain.extend(on);
+                let names: Vec<String> = on.iter().map(|id| project.graph.instance_name(*id)).collect();
+                let name = project.graph.instance_name(id);
+                escape_lines(&format!("{name} waits for {}\n", names.join(", ")))
+            }
+        };
+        write!(context.out, "{text}")?;
     }
     Ok(exit::DONE)
 }
 
-fn hit_in_words(project: &Project, plan: &Plan, id: InstanceId) -> String {
-    let name = project.graph.instance_name(id);
-    let text = match plan.state(id) {
-        State::Hit(action, ActionResult { provenance, .. }) => format!(
-            "{name} would not run: its fields, seed and inputs give the key {}, which is in the store,\n    made {} on {}, {} in {}\n",
-            action.short(),
-            date(provenance.started_unix_ms),
-            provenance.host,
-            provenance.device,
-            about(Duration::from_millis(provenance.duration_ms)),
-        ),
-        State::Miss(_) | State::Pending(_) => format!("{name} would run\n"),
-    };
-    escape_lines(&text)
+fn hit_in_words(project: &Project, id: InstanceId, action: &ActionDigest, made: &Provenance) -> String {
+    escape_lines(&format!(
+        "{} would not run: its fields, seed and inputs give the key {}, which is in the store,\n    made {} on {}, {} in {}\n",
+        project.graph.instance_name(id),
+        action.short(),
+        date(made.started_unix_ms),
+        made.host,
+        made.device,
+        about(Duration::from_millis(made.duration_ms)),
+    ))
 }
 
 /// What has to be made again because an instance is, and how long all of it takes.
@@ -112,10 +109,6 @@ fn words(project: &Project, id: InstanceId, reason: &Reason) -> String {
         Reason::Unfinished => format!("{name} was begun, and did not finish\n"),
         Reason::ObjectsLost(ports) => {
             format!("{name} was done, and the store has lost its {}\n", ports.join(", "))
-        }
-        Reason::Pending(on) => {
-            let names: Vec<String> = on.iter().map(|id| project.graph.instance_name(*id)).collect();
-            format!("{name} waits for {}\n", names.join(", "))
         }
         Reason::Changed { nearest, changes } => {
             let mut text =

@@ -1,6 +1,6 @@
 //! The stage trait, and its form the engine handles.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -104,6 +104,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Vec::new()
     }
 
+    /// What to do where a file it declares is not there: which package brings it, where to put it.
+    fn remedy(&self, _missing: &Path) -> Option<String> {
+        None
+    }
+
     /// Everything wrong with its values.
     fn validate(&self) -> Vec<FieldError> {
         Vec::new()
@@ -138,6 +143,8 @@ pub trait DynStage: Send + Sync {
     fn outputs(&self) -> Vec<Port>;
     /// [`Stage::files`].
     fn files(&self) -> Vec<PathBuf>;
+    /// [`Stage::remedy`].
+    fn remedy(&self, missing: &Path) -> Option<String>;
     /// [`Stage::validate`].
     fn validate(&self) -> Vec<FieldError>;
     /// [`Stage::request`].
@@ -173,6 +180,10 @@ impl<S: Stage> DynStage for S {
 
     fn files(&self) -> Vec<PathBuf> {
         Stage::files(self)
+    }
+
+    fn remedy(&self, missing: &Path) -> Option<String> {
+        Stage::remedy(self, missing)
     }
 
     fn validate(&self) -> Vec<FieldError> {

@@ -135,6 +135,10 @@ impl Stage for Images {
         self.source.files()
     }
 
+    fn remedy(&self, _missing: &Path) -> Option<String> {
+        Some(self.source.remedy().to_owned())
+    }
+
     fn validate(&self) -> Vec<FieldError> {
         let counts = [("train", self.train), ("test", self.test)];
         let none_kept = counts.into_iter().filter(|&(_, count)| count == Some(0));
@@ -246,6 +250,9 @@ mod tests {
     fn folders_enter_the_key_and_a_missing_one_is_explained() {
         assert!(parse("(source: FashionMnistMini)").files().is_empty());
         assert_eq!(parse("(source: Idx(folder: \"mnist\"))").files(), [PathBuf::from("mnist")]);
+        let stage = parse("(source: FashionMnist(folder: \"absent\"))");
+        let remedy = stage.remedy(&stage.files()[0]).unwrap();
+        assert!(remedy.starts_with("install Debian's package `dataset-fashion-mnist`"), "{remedy}");
         let error = run("(source: FashionMnist(folder: \"absent\"))").unwrap_err().to_string();
         assert!(error.contains("absent: there is neither `train-images-idx3-ubyte.gz` nor"), "{error}");
         assert!(error.contains("install Debian's package `dataset-fashion-mnist`"), "{error}");

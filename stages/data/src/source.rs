@@ -124,6 +124,29 @@ impl Source {
         }
     }
 
+    /// What to do where one of them is not there.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::FashionMnistMini => "it is part of the program",
+            Self::FashionMnist { .. } => {
+                "install Debian's package `dataset-fashion-mnist`, or put the four files of \
+                 https://github.com/zalandoresearch/fashion-mnist into a folder and name it in `folder`"
+            }
+            Self::Idx { .. } => "put the four files of the data set there, or correct `folder`",
+            Self::Folder { .. } => "put the images there, or correct `folder`",
+            Self::ImageNet { .. } => {
+                "get ILSVRC 2012 from https://image-net.org or Kaggle's `imagenet-object-localization-challenge`, unpack it \
+                 and name its folder in `folder`; a list of classes is a file of yours"
+            }
+            Self::TinyImageNet { .. } => {
+                "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip and name its folder in `folder`"
+            }
+            Self::HuggingFace { .. } => {
+                "get the data set's Parquet files, as with `hf download --repo-type dataset`, and name their folder in `folder`"
+            }
+        }
+    }
+
     /// Finds the images. Relative folders are below `project`.
     ///
     /// # Errors
@@ -132,15 +155,14 @@ impl Source {
         match self {
             Self::FashionMnistMini => fashion_mnist::read_embedded().map(Opened::Decoded),
             Self::FashionMnist { folder } => {
-                let hint = "install Debian's package `dataset-fashion-mnist`, or put the four files of \
-                            https://github.com/zalandoresearch/fashion-mnist into a folder and name it in `folder`";
                 let classes = fashion_mnist::CLASSES.map(str::to_owned).to_vec();
                 let folder = project.join(folder);
-                idx::read_folder(&folder, fashion_mnist::NAME, Some(classes), hint).map(Opened::Decoded)
+                idx::read_folder(&folder, fashion_mnist::NAME, Some(classes), self.remedy())
+                    .map(Opened::Decoded)
             }
             Self::Idx { folder } => {
-                let hint = "put the four files of the data set there, or correct `folder`";
-                idx::read_folder(&project.join(folder), &name_of(folder), None, hint).map(Opened::Decoded)
+                idx::read_folder(&project.join(folder), &name_of(folder), None, self.remedy())
+                    .map(Opened::Decoded)
             }
             Self::Folder { folder, labelled } => {
                 folder::open(folder, project, *labelled).map(Opened::Encoded)

@@ -15,11 +15,17 @@
 //! Among ready actions the one with the longest way to the end of the graph goes first. Where it does not fit into what is
 //! free, others go ahead of it only as far as they leave alone what it waits for, so that nothing waits for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod capacity;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ablate_stage::cache::ActionDigest;
 
 use crate::graph::InstanceId;
+pub use capacity::{Capacity, Demand, GpuShare, Grant};
+use capacity::{Free, Lack};
 
 /// An action that loses its worker or its inputs this often has failed.
 pub const MOST_TRIES: usize = 3;
@@ -35,116 +41,6 @@ pub struct Task {
     pub demand: Demand,
     /// How often it is tried again when it fails by itself.
     pub retries: usize,
-}
-
-/// What an action takes up while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Demand {
-    /// Most threads it can use well; it gets at least one.
-    pub cpus: usize,
-    /// Memory in MiB; 0 where nothing is known.
-    pub memory_mib: u64,
-    /// What it takes of a GPU.
-    pub gpu: Option<GpuShare>,
-}
-
-/// What an action takes of a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GpuShare {
-    /// All of it.
-    Whole,
-    /// That much of its memory, in MiB; others may use the rest.
-    Memory(u64),
-}
-
-/// What can be used at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Actions at once.
-    pub slots: usize,
-    /// Threads, shared out among the actions.
-    pub cpus: usize,
-    /// Memory in MiB. An action that needs more runs beside none that needs any.
-    pub memory_mib: u64,
-    /// The memory of each GPU in MiB; [`u64::MAX`] where it is not known.
-    pub gpus_mib: Vec<u64>,
-}
-
-/// What a starting action is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Threads.
-    pub threads: usize,
-    /// Index of its GPU in [`Capacity::gpus_mib`].
-    pub gpu: Option<usize>,
-}
-
-/// What of the capacity is free.
-#[derive(Clone, Debug)]
-struct Free {
-    slots: usize,
-    cpus: usize,
-    memory_mib: u64,
-    gpus: Vec<FreeGpu>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct FreeGpu {
-    memory_mib: u64,
-    users: usize,
-}
-
-/// Why an action cannot start now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
-    Memory,
-    Gpu,
-}
-
-impl Free {
-    fn of(capacity: &Capacity) -> Self {
-        let gpus = capacity.gpus_mib.iter().map(|&memory_mib| FreeGpu { memory_mib, users: 0 });
-        Self {
-            slots: capacity.slots,
-            cpus: capacity.cpus,
-            memory_mib: capacity.memory_mib,
-            gpus: gpus.collect(),
-        }
-    }
-
-    /// The GPU an action would run on, if it uses one, or what it lacks.
-    fn place(&self, demand: &Demand, capacity: &Capacity) -> Result<Option<usize>, Lack> {
-        let memory_is_held = self.memory_mib < capacity.memory_mib;
-        if demand.memory_mib > self.memory_mib && memory_is_held {
-            return Err(Lack::Memory);
-        }
-        let fits = |(index, gpu): &(usize, &FreeGpu)| match demand.gpu {
-            Some(GpuShare::Memory(mib)) => mib.min(capacity.gpus_mib[*index]) <= gpu.memory_mib,
-            Some(GpuShare::Whole) | None => gpu.users == 0,
-        };
-        match demand.gpu {
-            None => Ok(None),
-            // The fullest that has room, so that an empty one is left for who needs it whole.
-            Some(_) => {
-                let best = self.gpus.iter().enumerate().filter(fits).min_by_key(|(_, gpu)| gpu.memory_mib);
-                best.map(|(index, _)| Some(index)).ok_or(Lack::Gpu)
-            }
-        }
-    }
-
-    fn take(&mut self, demand: &Demand, grant: Grant) {
-        self.slots -= 1;
-        self.cpus = self.cpus.saturating_sub(grant.threads);
-        self.memory_mib = self.memory_mib.saturating_sub(demand.memory_mib);
-        if let Some(index) = grant.gpu {
-            let gpu = &mut self.gpus[index];
-            gpu.users += 1;
-            gpu.memory_mib = match demand.gpu {
-                Some(GpuShare::Memory(mib)) => gpu.memory_mib.saturating_sub(mib),
-                Some(GpuShare::Whole) | None => 0,
-            };
-        }
-    }
 }
 
 /// Where an instance stands.
@@ -296,9 +192,7 @@ impl Scheduler {
     /// The first effects: the keys of everything that takes no input.
     pub fn start(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for index in 0..self.tasks.len() {
-            self.advance(InstanceId(index), &mut effects);
-        }
+        self.advance((0..self.tasks.len()).map(InstanceId).collect(), &mut effects);
         effects
     }
 
@@ -379,21 +273,23 @@ impl Scheduler {
         self.set(id, phase);
         self.stopping |= self.fail_fast && phase == Phase::Failed;
         effects.push(Effect::Ended(id, phase));
-        for consumer in self.consumers[id.0].clone() {
-            self.advance(consumer, effects);
-        }
+        self.advance(self.consumers[id.0].iter().copied().collect(), effects);
     }
 
-    /// Keys an instance that waits for nothing, and skips one that waits in vain.
-    fn advance(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
-        if self.phase(id) != Phase::Waiting {
-            return;
-        }
-        if self.missing[id.0] == 0 {
-            self.set(id, Phase::Keying);
-            effects.push(Effect::Resolve(id));
-        } else if let Some(cause) = self.failed_need(id) {
-            self.end(id, Phase::Skipped(cause), effects);
+    /// Keys instances that wait for nothing, and skips those that wait in vain, with all that waits for them.
+    fn advance(&mut self, mut ids: VecDeque<InstanceId>, effects: &mut Vec<Effect>) {
+        while let Some(id) = ids.pop_front() {
+            if self.phase(id) != Phase::Waiting {
+                continue;
+            }
+            if self.missing[id.0] == 0 {
+                self.set(id, Phase::Keying);
+                effects.push(Effect::Resolve(id));
+            } else if let Some(cause) = self.failed_need(id) {
+                self.set(id, Phase::Skipped(cause));
+                effects.push(Effect::Ended(id, Phase::Skipped(cause)));
+                ids.extend(&self.consumers[id.0]);
+            }
         }
     }
 
@@ -529,13 +425,11 @@ impl Scheduler {
                 self.set(producer, Phase::Waiting);
             }
         }
-        for &producer in producers {
-            self.advance(producer, effects);
-        }
-        for id in instances {
-            if again {
-                self.advance(id, effects);
-            } else {
+        self.advance(producers.iter().copied().collect(), effects);
+        if again {
+            self.advance(instances.into_iter().collect(), effects);
+        } else {
+            for id in instances {
                 self.end(id, Phase::Failed, effects);
             }
         }
@@ -566,347 +460,4 @@ fn ranks(tasks: &[Task], consumers: &[Vec<InstanceId>]) -> Vec<usize> {
         ranks[index] = rank;
     }
     ranks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn action(name: usize) -> ActionDigest {
-        ActionDigest::of_manifest(&name.to_string())
-    }
-
-    fn task(inputs: &[usize], cost: f64) -> Task {
-        let inputs = inputs.iter().map(|&id| InstanceId(id)).collect();
-        Task { inputs, cost, demand: Demand { cpus: 1, ..Demand::default() }, retries: 0 }
-    }
-
-    fn with(demand: Demand) -> Task {
-        Task { demand, ..task(&[], 1.0) }
-    }
-
-    /// So many slots with a thread each, and memory without end.
-    fn slots(slots: usize) -> Capacity {
-        Capacity { slots, cpus: slots, memory_mib: u64::MAX, gpus_mib: Vec::new() }
-    }
-
-    fn started(id: usize) -> Effect {
-        Effect::Start(action(id), InstanceId(id), Grant { threads: 1, gpu: None })
-    }
-
-    /// What starts of these tasks at once: instance, threads, GPU.
-    fn first(tasks: Vec<Task>, capacity: Capacity) -> Vec<(usize, usize, Option<usize>)> {
-        let mut scheduler = Scheduler::new(tasks, capacity);
-        let effects = scheduler.start();
-        let told = settle(&mut scheduler, effects);
-        let start = |effect| match effect {
-            Effect::Start(_, id, Grant { threads, gpu }) => (id.0, threads, gpu),
-            other => panic!("{other:?}"),
-        };
-        told.into_iter().map(start).collect()
-    }
-
-    /// Resolves everything as missing under its own key, and collects the rest.
-    fn settle(scheduler: &mut Scheduler, effects: Vec<Effect>) -> Vec<Effect> {
-        let mut told = Vec::new();
-        let mut effects = std::collections::VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Resolve(id) => effects.extend(scheduler.on(Event::Missing(id, action(id.0)))),
-                Effect::Start(..) | Effect::Delay(..) | Effect::Ended(..) => told.push(effect),
-            }
-        }
-        told
-    }
-
-    fn on(scheduler: &mut Scheduler, event: Event) -> Vec<Effect> {
-        let effects = scheduler.on(event);
-        settle(scheduler, effects)
-    }
-
-    #[test]
-    fn the_longest_way_goes_first() {
-        // 0 → 2 costs 1 + 9; 1 costs 5.
-        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 5.0), task(&[0], 9.0)], slots(1));
-        let effects = scheduler.start();
-        let mut told = settle(&mut scheduler, effects);
-        let mut order = Vec::new();
-        while let Some(Effect::Start(digest, id, _)) = told.pop() {
-            order.push(id.0);
-            told = on(&mut scheduler, Event::Finished(digest));
-        }
-        assert_eq!(order, [0, 2, 1]);
-        assert!(scheduler.is_over());
-    }
-
-    #[test]
-    fn a_failure_skips_what_depends_on_it_and_nothing_else() {
-        let tasks = vec![task(&[], 3.0), task(&[0], 1.0), task(&[1], 1.0), task(&[], 1.0)];
-        let mut scheduler = Scheduler::new(tasks, slots(1));
-        let effects = scheduler.start();
-        settle(&mut scheduler, effects);
-        let told = on(&mut scheduler, Event::Failed(action(0)));
-        let expected = [
-            Effect::Ended(InstanceId(0), Phase::Failed),
-            Effect::Ended(InstanceId(1), Phase::Skipped(InstanceId(0))),
-            Effect::Ended(InstanceId(2), Phase::Skipped(InstanceId(0))),
-            started(3),
-        ];
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn one_key_is_one_action() {
-        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 1.0)], slots(2));
-        scheduler.start();
-        assert_eq!(scheduler.on(Event::Missing(InstanceId(0), action(7))), []);
-        let start = Effect::Start(action(7), InstanceId(0), Grant { threads: 1, gpu: None });
-        assert_eq!(scheduler.on(Event::Missing(InstanceId(1), action(7))), [start]);
-        let ends = [0, 1].map(|id| Effect::Ended(InstanceId(id), Phase::Done));
-        assert_eq!(scheduler.on(Event::Finished(action(7))), ends);
-    }
-
-    #[test]
-    fn a_crash_is_tried_again_a_few_times_and_a_failure_as_often_as_it_may() {
-        let check = |retries: usize, event: fn(ActionDigest) -> Event, times: usize| {
-            let mut scheduler = Scheduler::new(vec![Task { retries, ..task(&[], 1.0) }], slots(1));
-            let effects = scheduler.start();
-            settle(&mut scheduler, effects);
-            for tried in 1..times {
-                let again = on(&mut scheduler, event(action(0)));
-                assert_eq!(again, [Effect::Delay(action(0), tried)]);
-                assert!(!scheduler.is_over());
-                assert_eq!(on(&mut scheduler, Event::Ready(action(0))), [started(0)]);
-            }
-            let told = on(&mut scheduler, event(action(0)));
-            assert_eq!(told, [Effect::Ended(InstanceId(0), Phase::Failed)]);
-            assert!(scheduler.is_over());
-        };
-        check(0, Event::Crashed, MOST_TRIES);
-        check(0, Event::Failed, 1);
-        check(2, Event::Failed, 3);
-        check(2, Event::Overdue, 1);
-    }
-
-    #[test]
-    fn what_is_ready_shares_the_threads() {
-        let all = Demand { cpus: usize::MAX, ..Demand::default() };
-        let one = Demand { cpus: 1, ..Demand::default() };
-        let capacity = Capacity { cpus: 8, ..slots(8) };
-        assert_eq!(first(vec![with(all)], capacity.clone()), [(0, 8, None)]);
-        assert_eq!(first(vec![with(all); 3], capacity.clone()), [(0, 3, None), (1, 3, None), (2, 2, None)]);
-        assert_eq!(first(vec![with(one), with(all)], capacity.clone()), [(0, 1, None), (1, 7, None)]);
-        assert_eq!(first(vec![with(all); 9], capacity).len(), 8);
-        let crowded = Capacity { cpus: 1, ..slots(2) };
-        assert_eq!(first(vec![with(all); 2], crowded), [(0, 1, None), (1, 1, None)]);
-    }
-
-    #[test]
-    fn memory_is_not_promised_twice_and_nobody_jumps_the_queue_for_it() {
-        let needs = |memory_mib| with(Demand { cpus: 1, memory_mib, gpu: None });
-        let capacity = Capacity { memory_mib: 100, ..slots(8) };
-        let ids = |tasks| first(tasks, capacity.clone()).into_iter().map(|(id, ..)| id).collect::<Vec<_>>();
-        assert_eq!(ids(vec![needs(50), needs(50), needs(1)]), [0, 1]);
-        assert_eq!(ids(vec![needs(60), needs(50), needs(1)]), [0]);
-        // More than there is runs alone.
-        assert_eq!(ids(vec![needs(500), needs(1)]), [0]);
-        assert_eq!(ids(vec![needs(1), needs(500)]), [0]);
-    }
-
-    #[test]
-    fn gpus_are_packed_by_memory_and_the_processor_does_not_wait_for_them() {
-        let gpu = |share| with(Demand { cpus: 1, memory_mib: 0, gpu: Some(share) });
-        let capacity = Capacity { gpus_mib: vec![100, 80], ..slots(8) };
-        let check = |tasks, expected: &[(usize, Option<usize>)]| {
-            let told = first(tasks, capacity.clone()).into_iter().map(|(id, _, gpu)| (id, gpu));
-            assert_eq!(told.collect::<Vec<_>>(), expected);
-        };
-        let part = |mib| gpu(GpuShare::Memory(mib));
-        check(
-            vec![part(40), part(40), part(40), part(40), part(40), task(&[], 1.0)],
-            &[(0, Some(1)), (1, Some(1)), (2, Some(0)), (3, Some(0)), (5, None)],
-        );
-        check(vec![part(10), gpu(GpuShare::Whole), gpu(GpuShare::Whole)], &[(0, Some(1)), (1, Some(0))]);
-        // A smaller one does not keep a GPU from the one before it.
-        check(
-            vec![part(10), gpu(GpuShare::Whole), gpu(GpuShare::Whole), part(10)],
-            &[(0, Some(1)), (1, Some(0))],
-        );
-        check(vec![part(1000)], &[(0, Some(1))]);
-    }
-
-    #[test]
-    fn a_lost_input_is_made_again_first() {
-        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[0], 1.0)], slots(1));
-        let effects = scheduler.start();
-        settle(&mut scheduler, effects);
-        on(&mut scheduler, Event::Finished(action(0)));
-        let told = on(&mut scheduler, Event::Lost(action(1), vec![InstanceId(0)]));
-        assert_eq!(told, [started(0)]);
-        let told = on(&mut scheduler, Event::Finished(action(0)));
-        assert_eq!(told, [Effect::Ended(InstanceId(0), Phase::Done), started(1)]);
-    }
-
-    #[test]
-    fn a_producer_that_fails_the_second_time_skips_who_lost_it() {
-        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[0], 1.0), task(&[0], 1.0)], slots(2));
-        let effects = scheduler.start();
-        settle(&mut scheduler, effects);
-        on(&mut scheduler, Event::Finished(action(0)));
-        on(&mut scheduler, Event::Lost(action(1), vec![InstanceId(0)]));
-        on(&mut scheduler, Event::Failed(action(0)));
-        assert_eq!(scheduler.phase(InstanceId(1)), Phase::Skipped(InstanceId(0)));
-        on(&mut scheduler, Event::Lost(action(2), vec![InstanceId(0)]));
-        assert_eq!(scheduler.phase(InstanceId(2)), Phase::Skipped(InstanceId(0)));
-        assert!(scheduler.is_over());
-    }
-
-    #[test]
-    fn nothing_starts_after_a_stop() {
-        let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 1.0)], slots(1));
-        let effects = scheduler.start();
-        settle(&mut scheduler, effects);
-        assert_eq!(on(&mut scheduler, Event::Stop), []);
-        assert!(!scheduler.is_over());
-        assert_eq!(on(&mut scheduler, Event::Stopped(action(0))), []);
-        assert!(scheduler.is_over());
-    }
-
-    /// What happens to the next action that runs.
-    #[derive(Clone, Debug)]
-    enum Fate {
-        Finished,
-        Failed,
-        Crashed,
-        Lost,
-    }
-
-    #[derive(Clone, Debug)]
-    struct Drawn {
-        inputs: Vec<usize>,
-        demand: Demand,
-        retries: usize,
-        key: usize,
-        cached: bool,
-    }
-
-    fn graphs() -> impl Strategy<Value = Vec<Drawn>> {
-        let share = prop_oneof![Just(GpuShare::Whole), (1_u64..6).prop_map(GpuShare::Memory)];
-        let demand = (1_usize..5, 0_u64..6, proptest::option::of(share));
-        let demand = demand.prop_map(|(cpus, memory_mib, gpu)| Demand { cpus, memory_mib, gpu });
-        let inputs = proptest::collection::vec(0_usize..1000, 0..3);
-        let task = (inputs, demand, 0_usize..2, 0_usize..6, any::<bool>());
-        let task = task.prop_map(|(inputs, demand, retries, key, cached)| Drawn {
-            inputs,
-            demand,
-            retries,
-            key,
-            cached,
-        });
-        proptest::collection::vec(task, 1..24)
-    }
-
-    fn fates() -> impl Strategy<Value = Vec<(Fate, usize)>> {
-        let fate = prop_oneof![
-            6 => Just(Fate::Finished),
-            1 => Just(Fate::Failed),
-            1 => Just(Fate::Crashed),
-            1 => Just(Fate::Lost),
-        ];
-        proptest::collection::vec((fate, 0_usize..8), 200)
-    }
-
-    proptest! {
-        /// Under any outcome: never more at once than there is room for, nothing before its inputs, every instance over in
-        /// the end, and skipped only where something it needs failed.
-        #[test]
-        fn every_run_comes_to_an_end(
-            graph in graphs(), fates in fates(), slots in 1_usize..4, gpus in 1_usize..3, memory_mib in 1_u64..8,
-        ) {
-            let tasks: Vec<Task> = graph.iter().enumerate().map(|(index, drawn)| {
-                let inputs: BTreeSet<InstanceId> =
-                    drawn.inputs.iter().filter(|_| index > 0).map(|input| InstanceId(input % index.max(1))).collect();
-                Task { inputs: inputs.into_iter().collect(), cost: 1.0, demand: drawn.demand, retries: drawn.retries }
-            }).collect();
-            let capacity = Capacity { slots, cpus: slots + 1, memory_mib, gpus_mib: vec![4; gpus] };
-            let mut scheduler = Scheduler::new(tasks.clone(), capacity.clone());
-            let mut running: BTreeMap<ActionDigest, (InstanceId, Grant)> = BTreeMap::new();
-            let mut effects = std::collections::VecDeque::from(scheduler.start());
-            let mut delayed = Vec::new();
-            let mut fates = fates.into_iter();
-            loop {
-                while let Some(effect) = effects.pop_front() {
-                    match effect {
-                        Effect::Resolve(id) => {
-                            for input in &tasks[id.0].inputs {
-                                prop_assert_eq!(scheduler.phase(*input), Phase::Done);
-                            }
-                            let drawn = &graph[id.0];
-                            // Instances of one key are alike, and so take the same inputs.
-                            let alike = format!("{:?} {}", tasks[id.0].inputs, drawn.key);
-                            let event = if drawn.cached && drawn.key == 0 {
-                                Event::Cached(id)
-                            } else {
-                                Event::Missing(id, ActionDigest::of_manifest(&alike))
-                            };
-                            effects.extend(scheduler.on(event));
-                        }
-                        Effect::Start(digest, id, grant) => {
-                            prop_assert!(running.insert(digest, (id, grant)).is_none());
-                        }
-                        Effect::Delay(digest, _) => delayed.push(digest),
-                        Effect::Ended(id, phase) => prop_assert_eq!(scheduler.phase(id), phase),
-                    }
-                }
-                prop_assert!(running.len() <= slots);
-                let demand_of = |digest: &ActionDigest| scheduler.actions[digest].demand;
-                let demands = || running.iter().map(|(digest, (_, grant))| (demand_of(digest), *grant));
-                let memory: u64 = demands().map(|(demand, _)| demand.memory_mib).sum();
-                let holders = demands().filter(|(demand, _)| demand.memory_mib > 0).count();
-                prop_assert!(memory <= memory_mib || holders == 1);
-                for gpu in 0..gpus {
-                    let shares: Vec<GpuShare> =
-                        demands().filter(|(_, grant)| grant.gpu == Some(gpu)).filter_map(|(demand, _)| demand.gpu).collect();
-                    let used: u64 = shares.iter().map(|share| match share {
-                        GpuShare::Whole => 4,
-                        GpuShare::Memory(mib) => *mib,
-                    }).sum();
-                    prop_assert!(used <= 4 || shares.len() == 1, "{shares:?}");
-                }
-                for (demand, grant) in demands() {
-                    prop_assert_eq!(demand.gpu.is_some(), grant.gpu.is_some());
-                    prop_assert!((1..=demand.cpus.max(1)).contains(&grant.threads));
-                }
-                if running.is_empty() && delayed.is_empty() {
-                    break;
-                }
-                let (fate, choice) = fates.next().unwrap_or((Fate::Finished, 0));
-                if running.is_empty() || (choice == 0 && !delayed.is_empty()) {
-                    effects.extend(scheduler.on(Event::Ready(delayed.remove(0))));
-                    continue;
-                }
-                let digest = *running.keys().nth(choice % running.len()).unwrap();
-                let (id, _) = running.remove(&digest).unwrap();
-                effects.extend(scheduler.on(match fate {
-                    Fate::Finished => Event::Finished(digest),
-                    Fate::Failed => Event::Failed(digest),
-                    Fate::Crashed => Event::Crashed(digest),
-                    Fate::Lost => Event::Lost(digest, tasks[id.0].inputs.clone()),
-                }));
-            }
-            prop_assert!(scheduler.is_over());
-            for (index, task) in tasks.iter().enumerate() {
-                match scheduler.phase(InstanceId(index)) {
-                    Phase::Done | Phase::Failed => {}
-                    Phase::Skipped(cause) => {
-                        prop_assert_eq!(scheduler.phase(cause), Phase::Failed);
-                        let needs = |input: &InstanceId| !matches!(scheduler.phase(*input), Phase::Done);
-                        prop_assert!(task.inputs.iter().any(needs));
-                    }
-                    phase => prop_assert!(false, "instance {index} ended as {phase:?}"),
-                }
-            }
-        }
-    }
 }

@@ -4,6 +4,8 @@
 //! does one action after another until its standard input closes, which happens when its runner dies. All it needs of an
 //! action is the digest: the manifest in the store says the rest.
 
+mod protocol;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, Write};
@@ -20,75 +22,10 @@ use ablate_stage::cache::{
 use ablate_stage::{
     ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::journal::{now, now_unix_ms};
 use crate::manifest::Manifest;
-
-/// What a runner tells a worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Order {
-    /// Perform an action.
-    Perform(Request),
-    /// Checkpoint and stop.
-    Stop,
-}
-
-/// An action to perform, and what to perform it with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// The action.
-    pub action: ActionDigest,
-    /// The project's root, absolute.
-    pub project: PathBuf,
-    /// The device, as `cpu` or `cuda:0`.
-    pub device: String,
-    /// Threads it may use.
-    pub threads: usize,
-    /// An action whose artifact the stage can make use of.
-    pub kin: Option<ActionDigest>,
-}
-
-/// What a worker tells its runner. From [`Reply::Done`] on they end an action.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Reply {
-    /// Another process is performing the action.
-    Waiting,
-    /// The stage begins.
-    Started,
-    /// The stage went on from a checkpoint.
-    Resumed(String),
-    /// How far the stage is.
-    Progress {
-        /// Units done.
-        done: u64,
-        /// Units in all.
-        total: u64,
-        /// The unit.
-        unit: String,
-        /// A remark.
-        note: String,
-    },
-    /// A line for the log.
-    Line(String),
-    /// The result is in the store.
-    Done {
-        /// The result.
-        result: ActionResult,
-        /// Whether this worker performed the action; else another process had.
-        performed: bool,
-    },
-    /// There is no result, and the action is why.
-    Failed(String),
-    /// The same, and the worker is in doubt and ends.
-    Panicked(String),
-    /// Inputs are not in the store, or were damaged and are set aside.
-    Lost(Vec<Digest>, String),
-    /// The store does not work.
-    Broken(String),
-    /// It stopped on request.
-    Stopped,
-}
+pub use protocol::{Order, Reply, Request};
 
 /// Why there is no result.
 enum Trouble {
@@ -398,6 +335,7 @@ mod tests {
     use super::*;
     use ablate_stage::{Port, Request as Resources, Stage};
     use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
 
     /// Does as its field says.
     #[derive(Serialize, Deserialize, JsonSchema)]

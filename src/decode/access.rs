@@ -3,7 +3,8 @@
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Visitor};
 
-use super::{Decoder, Failure};
+use super::Failure;
+use super::decoder::Decoder;
 use crate::diagnostic::Diagnostic;
 use crate::syntax::{Field, Node, Value};
 

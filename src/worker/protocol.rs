@@ -1,0 +1,71 @@
+//! What a runner and its workers tell each other, one JSON object a line.
+
+use std::path::PathBuf;
+
+use ablate_stage::cache::{ActionDigest, ActionResult, Digest};
+use serde::{Deserialize, Serialize};
+
+/// What a runner tells a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Perform an action.
+    Perform(Request),
+    /// Checkpoint and stop.
+    Stop,
+}
+
+/// An action to perform, and what to perform it with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The action.
+    pub action: ActionDigest,
+    /// The project's root, absolute.
+    pub project: PathBuf,
+    /// The device, as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Threads it may use.
+    pub threads: usize,
+    /// An action whose artifact the stage can make use of.
+    pub kin: Option<ActionDigest>,
+}
+
+/// What a worker tells its runner. From [`Reply::Done`] on they end an action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Another process is performing the action.
+    Waiting,
+    /// The stage begins.
+    Started,
+    /// The stage went on from a checkpoint.
+    Resumed(String),
+    /// How far the stage is.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: u64,
+        /// The unit.
+        unit: String,
+        /// A remark.
+        note: String,
+    },
+    /// A line for the log.
+    Line(String),
+    /// The result is in the store.
+    Done {
+        /// The result.
+        result: ActionResult,
+        /// Whether this worker performed the action; else another process had.
+        performed: bool,
+    },
+    /// There is no result, and the action is why.
+    Failed(String),
+    /// The same, and the worker is in doubt and ends.
+    Panicked(String),
+    /// Inputs are not in the store, or were damaged and are set aside.
+    Lost(Vec<Digest>, String),
+    /// The store does not work.
+    Broken(String),
+    /// It stopped on request.
+    Stopped,
+}

@@ -26,7 +26,7 @@ use crate::pipeline::Pipeline;
 use axis::StageAxes;
 use sweep::Point;
 use variant::{Variant, Variants};
-use wire::{Input, Plug};
+use wire::{Input, Plug, Stages};
 
 pub use sweep::MAX_TRIALS;
 
@@ -44,10 +44,11 @@ pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnos
         .zip(&stage_axes)
         .map(|(spec, axes)| Variants::decode(&spec.stage, &axes.fields, &points, registry, &mut wrong))
         .collect();
+    let names = Stages::of(pipeline);
     let inputs: Vec<Vec<Input>> = stages
         .iter()
         .zip(&stage_axes)
-        .map(|(spec, axes)| wire::inputs(pipeline, &spec.from, axes, &points, &mut wrong))
+        .map(|(spec, axes)| wire::inputs(&names, &spec.from, axes, &points, &mut wrong))
         .collect();
     let mut builder = Builder::new(pipeline, &stage_axes, &variants, &inputs, wrong);
     builder.build_trials(&points);

@@ -84,3 +84,41 @@ fn few_descriptors_are_enough_or_named() {
     project.expect(0, &["run", "p.ron"]);
     project.expect(0, &["verify"]);
 }
+
+/// A chain of stages of which the first fails, run with a stack of so many KiB.
+fn check_long_chain(stages: usize, stack_kib: usize) {
+    let first =
+        r#""s0": (stage: Command(argv: ["false"], outputs: {"o": (kind: File, path: "o")}))"#.to_owned();
+    let next = |n: usize| {
+        let stage = r#"Command(argv: ["cp", "{input:x}", "o"], inputs: {"x": File}, outputs: {"o": (kind: File, path: "o")})"#;
+        format!("\"s{n}\": (stage: {stage}, from: {{\"x\": \"s{}\"}})", n - 1)
+    };
+    let chain: Vec<String> = std::iter::once(first).chain((1..stages).map(next)).collect();
+    let project = Project::new();
+    project.write("p.ron", format!("Pipeline(name: \"p\", stages: {{{}}})", chain.join(",\n")));
+    let run = |command: &str| {
+        let program = env!("CARGO_BIN_EXE_ablate");
+        let script = format!("ulimit -s {stack_kib}; exec {program} {command} p.ron");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(project.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(shell.spawn().unwrap())
+    };
+    let planned = run("plan");
+    let told = format!("{stages} stages: 0 cached, 1 to run, {} pending on these", stages - 1);
+    assert!(planned.code == 0 && planned.stdout.contains(&told), "{}\n{}", planned.code, planned.stderr);
+    let ran = run("run");
+    let told = format!("{stages} stages: 1 failed, {} skipped", stages - 1);
+    assert!(ran.code == 1 && ran.stderr.contains(&told), "{}\n{}", ran.code, ran.stderr);
+}
+
+#[test]
+fn a_long_chain_takes_up_no_stack() {
+    check_long_chain(3000, 384);
+}
+
+/// Takes half a minute unless the program is optimised.
+#[test]
+#[ignore = "the same at full length"]
+fn a_chain_of_50_000_stages_takes_up_no_stack() {
+    check_long_chain(50_000, 1024);
+}

@@ -1,5 +1,7 @@
 //! `ablate plan`.
 
+use std::collections::HashMap;
+
 use clap::Args;
 
 use super::project::{Project, Reading, Source};
@@ -48,9 +50,10 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     let graph = &project.graph;
     let plan = project.plan_with(&args.reading)?;
     let mut tallies: Vec<Tally> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for id in graph.ids() {
         let stage = &graph.instance(id).stage;
-        let at = tallies.iter().position(|tally| tally.stage == *stage).unwrap_or_else(|| {
+        let at = *places.entry(stage).or_insert_with(|| {
             tallies.push(Tally { stage: stage.clone(), ..Tally::default() });
             tallies.len() - 1
         });

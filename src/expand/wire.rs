@@ -1,10 +1,12 @@
 //! Inputs: which stage feeds them, and whether what it makes fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ablate_stage::{ArtifactKind, Port};
-use petgraph::algo::tarjan_scc;
+use petgraph::Direction;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
 
 use super::axis::{Plugged, StageAxes};
 use super::sweep::Point;
@@ -59,9 +61,22 @@ impl Input {
     }
 }
 
+/// The stages of a pipeline by name.
+pub(super) struct Stages<'p> {
+    pipeline: &'p Pipeline,
+    places: HashMap<&'p str, usize>,
+}
+
+impl<'p> Stages<'p> {
+    pub fn of(pipeline: &'p Pipeline) -> Self {
+        let names = pipeline.stages.iter().map(|stage| stage.name.text.as_str());
+        Self { pipeline, places: names.enumerate().map(|(index, name)| (name, index)).collect() }
+    }
+}
+
 /// The inputs of a stage, as written and as its axes set them.
 pub(super) fn inputs(
-    pipeline: &Pipeline,
+    stages: &Stages<'_>,
     written: &[WireSpec],
     axes: &StageAxes<'_>,
     points: &[Point],
@@ -75,14 +90,14 @@ pub(super) fn inputs(
             let sets = |value: usize| !matches!(by.values[value], Plugged::AsWritten);
             points.iter().all(|point| point[by.axis].is_some_and(sets))
         });
-        let plug = if replaced { Plug::Open } else { plug(pipeline, &wire.source, wrong) };
+        let plug = if replaced { Plug::Open } else { plug(stages, &wire.source, wrong) };
         inputs.push(Input { port: wire.port.clone(), written: plug, by_axis: None });
     }
     for wire in &axes.wires {
         let plugs = wire.values.iter().map(|value| match *value {
             Plugged::AsWritten => None,
             Plugged::Open => Some(Plug::Open),
-            Plugged::Into(source) => Some(plug(pipeline, source, wrong)),
+            Plugged::Into(source) => Some(plug(stages, source, wrong)),
         });
         let by_axis = Some(ByAxis { axis: wire.axis, plugs: plugs.collect() });
         match inputs.iter_mut().find(|input| input.port.text == wire.port.text) {
@@ -93,7 +108,7 @@ pub(super) fn inputs(
     inputs
 }
 
-fn plug(pipeline: &Pipeline, source: &Node, wrong: &mut Diagnostics) -> Plug {
+fn plug(stages: &Stages<'_>, source: &Node, wrong: &mut Diagnostics) -> Plug {
     let Value::Text(text) = &source.value else {
         let error =
             Diagnostic::new(source.span, format!("expected a stage's name, found {}", source.describe()));
@@ -107,10 +122,10 @@ fn plug(pipeline: &Pipeline, source: &Node, wrong: &mut Diagnostics) -> Plug {
         Some((name, output)) => (name, Some(output.to_owned())),
         None => (text.as_str(), None),
     };
-    match pipeline.stages.iter().position(|stage| stage.name.text == name) {
+    match stages.places.get(name).copied() {
         Some(stage) => Plug::Stage { stage, output, span: source.span },
         None => {
-            let names = pipeline.stages.iter().map(|stage| stage.name.text.as_str());
+            let names = stages.pipeline.stages.iter().map(|stage| stage.name.text.as_str());
             let error = Diagnostic::new(source.span, format!("there is no stage `{name}`"));
             wrong.push(error.suggest(name, "the stages", names));
             Plug::Wrong
@@ -138,33 +153,32 @@ pub(super) fn order(
             }
         }
     }
-    let mut groups = tarjan_scc(&wires);
+    // Not Tarjan's, which takes up the stack of the program with each stage of a chain.
+    let mut groups = kosaraju_scc(&wires);
     let is_cycle = |group: &Vec<NodeIndex>| group.len() > 1 || wires.contains_edge(group[0], group[0]);
     if let Some(group) = groups.iter().find(|group| is_cycle(group)) {
         return Err(cycle(pipeline, &wires, group));
     }
-    // Tarjan's components come consumers first.
+    // They come consumers first.
     groups.reverse();
     Ok(groups.into_iter().map(|group| group[0].index()).collect())
 }
 
 /// Names a cycle within stages that all reach each other.
 fn cycle(pipeline: &Pipeline, wires: &DiGraph<(), Span, u32>, group: &[NodeIndex]) -> Diagnostic {
-    let mut stage = *group.iter().min().expect("a component has a stage");
-    let mut seen = Vec::new();
-    // Against the wires: from a stage to the first that feeds it.
-    while !seen.iter().any(|&(earlier, _)| earlier == stage) {
-        let edge = wires
-            .edge_indices()
-            .rev()
-            .filter_map(|edge| Some((wires.edge_endpoints(edge)?, wires[edge])))
-            .find(|((from, to), _)| *to == stage && group.contains(from));
-        let ((from, _), span) = edge.expect("a stage in a cycle is fed from the cycle");
-        seen.push((stage, span));
-        stage = from;
+    let group: BTreeSet<NodeIndex> = group.iter().copied().collect();
+    let mut stage = *group.first().expect("a component has a stage");
+    let (mut seen, mut places) = (Vec::new(), BTreeMap::new());
+    // Against the wires: from a stage to the last input that a stage of the cycle feeds.
+    while !places.contains_key(&stage) {
+        places.insert(stage, seen.len());
+        let mut edges = wires.edges_directed(stage, Direction::Incoming);
+        let edge = edges.find(|edge| group.contains(&edge.source()));
+        let edge = edge.expect("a stage in a cycle is fed from the cycle");
+        seen.push((stage, *edge.weight()));
+        stage = edge.source();
     }
-    let start = seen.iter().position(|&(earlier, _)| earlier == stage).expect("the loop ends on it");
-    let turn = &seen[start..];
+    let turn = &seen[places[&stage]..];
     let name = |stage: NodeIndex| pipeline.stages[stage.index()].name.text.as_str();
     let mut path: Vec<&str> = turn.iter().rev().map(|&(stage, _)| name(stage)).collect();
     path.insert(0, name(turn[0].0));

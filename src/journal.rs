@@ -289,12 +289,16 @@ impl Journal {
     }
 }
 
-/// The names of all runs in a store's folder of runs, earliest first.
+/// The names of all runs in a store's folder of runs, earliest first; none where there is no such folder.
 ///
 /// # Errors
 /// Where it cannot be listed.
 pub fn runs(runs: &Path) -> io::Result<Vec<String>> {
-    let names = fs::read_dir(runs)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let entries = match fs::read_dir(runs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
     names.sort();
     Ok(names)

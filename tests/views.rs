@@ -32,6 +32,13 @@ const CHAIN: &str = r#"Pipeline(
 )
 "#;
 
+/// A project in which the chain was run.
+fn project_that_ran() -> Project {
+    let project = Project::new();
+    project.write("p.ron", CHAIN).expect(0, &["run", "p.ron"]);
+    project
+}
+
 /// With what differs from run to run replaced by what it is.
 fn scrubbed(text: &str) -> String {
     let mut scrubbed = String::new();
@@ -182,8 +189,15 @@ fn shells_get_completions_without_the_hidden_commands() {
 #[test]
 fn runs_are_listed_last_first() {
     let project = Project::new();
-    assert_eq!(project.expect(0, &["runs", "--json"]).stdout, "");
     project.write("p.ron", CHAIN);
+    for looks in
+        [&["runs", "--json"][..], &["plan", "p.ron"], &["why", "p.ron", "a"], &["show", "p.ron", "a"]]
+    {
+        project.expect(0, looks);
+    }
+    assert_eq!(project.expect(0, &["runs", "--json"]).stdout, "");
+    project.expect(1, &["log"]);
+    assert!(!project.store().exists(), "looking makes no store");
     project.expect(0, &["run", "p.ron"]);
     project.write("p.ron", CHAIN.replace("\"chain\"", "\"\\u{1b}[31m\"").replace("echo $K >> out", "exit 3"));
     project.expect(1, &["run", "p.ron"]);
@@ -211,9 +225,7 @@ fn runs_are_listed_last_first() {
 
 #[test]
 fn runs_are_compared_by_instance_field_and_metric() {
-    let project = Project::new();
-    project.write("p.ron", CHAIN);
-    project.expect(0, &["run", "p.ron"]);
+    let project = project_that_ran();
     let later = CHAIN
         .replace(r#"["1", "2"]"#, r#"["1", "3"]"#)
         .replace("echo a {seed} > out", "echo aa {seed} > out");
@@ -378,9 +390,7 @@ fn a_stage_is_shown_with_its_ancestry() {
 
 #[test]
 fn a_digest_is_enough_to_show_what_it_names() {
-    let project = Project::new();
-    project.write("p.ron", CHAIN);
-    project.expect(0, &["run", "p.ron"]);
+    let project = project_that_ran();
     let stage = project.expect(0, &["show", "p.ron", "b[K=2,seed=1]"]).stdout;
     let digits = |word: &str| {
         let line = stage.lines().find(|line| line.starts_with(&format!("  {word} "))).unwrap();
@@ -436,8 +446,11 @@ fn a_digest_is_enough_to_show_what_it_names() {
     assert_eq!(told("abc", 2), "error: `abc` is too short: a digest is named by at least 6 digits\n");
     assert_eq!(
         told("p.ron", 2),
-        "error: `p.ron` is no digest; to show a stage, name the pipeline file and the stage\n"
+        "error: `p.ron` is no digest, nor an instance of a run; to show a stage, name the pipeline file and the stage\n"
     );
+    // A run's name of it leads to the same.
+    let by_name = project.expect(0, &["show", "b[K=2,seed=1]"]).stdout;
+    assert_eq!(by_name, project.expect(0, &["show", digits("key")]).stdout);
     assert_eq!(
         told("000000000000", 1),
         "error: nothing in the store has a digest that begins with `000000000000`\n"

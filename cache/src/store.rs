@@ -111,6 +111,18 @@ impl Store {
         Self { durability, ..self }
     }
 
+    /// Opens the store at `root` to look at what it holds. Where there is none, it holds nothing, and none is made.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn look(root: &Path) -> Result<Self, StoreError> {
+        if root.exists() {
+            return Self::open(root);
+        }
+        let root = std::path::absolute(root).map_err(failed("cannot find", root))?;
+        Ok(Self { root, durability: Durability::Sync })
+    }
+
     /// Creates the folders, then `FORMAT`, which says that they are all there. Any number of processes may do so at once.
     fn create(root: &Path) -> Result<(), StoreError> {
         durable::make_dirs(root).map_err(failed("cannot create", root))?;
@@ -349,7 +361,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] where the folder cannot be listed.
     pub fn manifests(&self) -> Result<Vec<(ActionDigest, String)>, StoreError> {
-        let listing = Listing::read(&self.root.join("manifests"))?;
+        let folder = self.root.join("manifests");
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let listing = Listing::read(&folder)?;
         let actions = listing.records.iter().filter_map(|(hex, _)| hex.parse::<ActionDigest>().ok());
         Ok(actions.filter_map(|action| Some((action, self.manifest(&action)?))).collect())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ablate_stage::cache::{Class, Collect, Collected, Roots, Store};
 use clap::Args;
 
-use super::project::store_here;
+use super::project::store_path_here;
 use super::units::bytes;
 use super::{Context, Failure, exit};
 use crate::journal;
@@ -32,7 +32,7 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// Removes what nobody cites.
 pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let store = store_here(context)?;
+    let store = Store::open(&store_path_here(context)?)?;
     let grace = Duration::try_from_secs_f64(args.grace * 3600.0)
         .map_err(|_| Failure::new(exit::USAGE, format!("a grace period of {} hours is none", args.grace)))?;
     let (kept, dropped) = runs(&store, args.keep_runs)?;

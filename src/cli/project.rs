@@ -83,14 +83,14 @@ pub struct Project {
 }
 
 impl Project {
-    /// Reads a pipeline file, and opens its store.
+    /// Reads a pipeline file, and opens its store to look at; none is made where there is none.
     pub fn open(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
         let (_, graph, sources) = source.read(context)?;
         let file = source.file.canonicalize().map_err(|error| {
             Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", source.file.display()))
         })?;
         let root = root(file.parent().expect("a file is in a folder"));
-        let store = open_store(&root, context)?;
+        let store = Store::look(&store_path(&root, context))?;
         Ok(Self { file, root, sources, graph, store })
     }
 
@@ -117,13 +117,17 @@ pub fn root(folder: &Path) -> PathBuf {
 }
 
 /// The store: as `--store` says, else as `ABLATE_STORE` says, else `.ablate` in the project's root.
-pub fn open_store(root: &Path, context: &Context<'_>) -> Result<Store, Failure> {
-    let path = context.store.clone().unwrap_or_else(|| root.join(".ablate"));
-    Ok(Store::open(&path)?)
+fn store_path(root: &Path, context: &Context<'_>) -> PathBuf {
+    context.store.clone().unwrap_or_else(|| root.join(".ablate"))
 }
 
-/// The store of the project the working folder is in, or the one that was named.
-pub fn store_here(context: &Context<'_>) -> Result<Store, Failure> {
+/// Where the store of the project is that the working folder is in, or the one that was named.
+pub fn store_path_here(context: &Context<'_>) -> Result<PathBuf, Failure> {
     let here = Path::new(".").canonicalize().map_err(|error| Failure::new(exit::USAGE, error))?;
-    open_store(&root(&here), context)
+    Ok(store_path(&root(&here), context))
+}
+
+/// That store, to look at.
+pub fn store_here(context: &Context<'_>) -> Result<Store, Failure> {
+    Ok(Store::look(&store_path_here(context)?)?)
 }

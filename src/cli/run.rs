@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use ablate_stage::cache::{ActionDigest, Digest, Durability};
+use ablate_stage::cache::{ActionDigest, Digest, Durability, Store};
 use ablate_stage::{Device, Registry};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -60,6 +60,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         return Err(Failure::new(exit::USAGE, "`--memory` must be above 0"));
     }
     let mut project = args.part.of(Project::open(&args.source, context)?)?;
+    project.store = Store::open(project.store.root())?;
     let durability = if args.no_sync { Durability::None } else { Durability::Sync };
     project.store = project.store.with_durability(durability);
     let graph = &project.graph;

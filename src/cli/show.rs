@@ -26,8 +26,9 @@ const SHOWN: usize = 8;
 /// Show what a stage's result is and where it comes from, up to the sources
 #[derive(Args)]
 pub struct Show {
-    /// The pipeline file; or, with nothing after it, the first digits of an action's or an artifact's digest
-    #[arg(value_name = "FILE|DIGEST")]
+    /// The pipeline file; or, with nothing after it, the first digits of an action's or an artifact's digest, or an instance
+    /// of the last run that had it, as `graph[k=5]`
+    #[arg(value_name = "FILE|DIGEST|INSTANCE")]
     file: PathBuf,
     /// A stage, as `graph`, or some of its instances, as `graph[k=5]`
     stage: Option<String>,

@@ -8,7 +8,7 @@ use ablate_stage::cache::{ActionDigest, Finding, OnDamage, Progress, Record, Sto
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::project::{root, store_here};
+use super::project::{root, store_path_here};
 use super::units::bytes;
 use super::{Context, Failure, exit};
 use crate::diagnostic::escape_lines;
@@ -25,7 +25,7 @@ pub struct Verify {
 
 /// Checks the store.
 pub fn verify(args: &Verify, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let store = store_here(context)?;
+    let store = Store::open(&store_path_here(context)?)?;
     let on_damage = if args.repair { OnDamage::SetAside } else { OnDamage::Report };
     let (findings, read) = check(&store, on_damage, context.terminal)?;
     for finding in &findings {

@@ -11,6 +11,7 @@ use crate::cli::project::store_here;
 use crate::cli::{Context, Failure, exit};
 use crate::manifest::Manifest;
 use crate::progress::counted;
+use crate::runs;
 
 /// Fewer digits name too much.
 const LEAST_DIGITS: usize = 6;
@@ -136,37 +137,44 @@ impl Actions {
     }
 }
 
-/// The action or artifact whose digest begins so.
-pub(super) fn show(prefix: &str, context: &Context<'_>) -> Result<String, Failure> {
-    if !prefix.chars().all(|c| c.is_ascii_hexdigit()) || prefix.len() > 64 {
-        let message =
-            format!("`{prefix}` is no digest; to show a stage, name the pipeline file and the stage");
-        return Err(Failure::new(exit::USAGE, message));
-    }
-    if prefix.len() < LEAST_DIGITS {
-        let message = format!("`{prefix}` is too short: a digest is named by at least {LEAST_DIGITS} digits");
-        return Err(Failure::new(exit::USAGE, message));
-    }
+/// The action or artifact whose digest begins so, or the action that was an instance of that name.
+pub(super) fn show(name: &str, context: &Context<'_>) -> Result<String, Failure> {
     let store = store_here(context)?;
     let actions = Actions::read(&store)?;
-    let prefix = prefix.to_ascii_lowercase();
-    let found: Vec<ActionDigest> =
-        actions.known.keys().filter(|action| action.to_hex().starts_with(&prefix)).copied().collect();
-    let digests = actions.makers.keys().chain(actions.users.keys());
-    let objects: BTreeSet<Digest> =
-        digests.filter(|digest| digest.to_hex().starts_with(&prefix)).copied().collect();
-    match (found.as_slice(), objects.first(), objects.len()) {
-        ([], None, _) => {
-            let message = format!("nothing in the store has a digest that begins with `{prefix}`");
-            Err(Failure::new(exit::FAILED, message))
-        }
-        ([action], None, _) => Ok(actions.action_text(&store, context, *action)),
-        ([], Some(object), 1) => Ok(actions.object_text(&store, object)),
-        (some, _, objects) => {
-            let mut message = format!("the digests of {} and ", counted(some.len(), "action"));
-            write!(message, "{} begin with `{prefix}`; write more digits", counted(objects, "artifact"))
-                .expect("a string");
-            Err(Failure::new(exit::USAGE, message))
+    let is_hex = name.chars().all(|c| c.is_ascii_hexdigit()) && name.len() <= 64;
+    if is_hex && name.len() >= LEAST_DIGITS {
+        let prefix = name.to_ascii_lowercase();
+        let found: Vec<ActionDigest> =
+            actions.known.keys().filter(|action| action.to_hex().starts_with(&prefix)).copied().collect();
+        let digests = actions.makers.keys().chain(actions.users.keys());
+        let objects: BTreeSet<Digest> =
+            digests.filter(|digest| digest.to_hex().starts_with(&prefix)).copied().collect();
+        match (found.as_slice(), objects.first(), objects.len()) {
+            ([], None, _) => {}
+            ([action], None, _) => return Ok(actions.action_text(&store, context, *action)),
+            ([], Some(object), 1) => return Ok(actions.object_text(&store, object)),
+            (some, _, objects) => {
+                let mut message = format!("the digests of {} and ", counted(some.len(), "action"));
+                write!(message, "{} begin with `{prefix}`; write more digits", counted(objects, "artifact"))
+                    .expect("a string");
+                return Err(Failure::new(exit::USAGE, message));
+            }
         }
     }
+    let unreadable = |error| Failure::new(exit::STORE, format!("cannot read the runs of the store: {error}"));
+    let known = |action: &ActionDigest| actions.known.contains_key(action);
+    if let Some(action) = runs::action_of(&store, name).map_err(unreadable)?.filter(known) {
+        return Ok(actions.action_text(&store, context, action));
+    }
+    let (code, message) = if !is_hex {
+        let why =
+            "is no digest, nor an instance of a run; to show a stage, name the pipeline file and the stage";
+        (exit::USAGE, format!("`{name}` {why}"))
+    } else if name.len() < LEAST_DIGITS {
+        let why = format!("is too short: a digest is named by at least {LEAST_DIGITS} digits");
+        (exit::USAGE, format!("`{name}` {why}"))
+    } else {
+        (exit::FAILED, format!("nothing in the store has a digest that begins with `{name}`"))
+    };
+    Err(Failure::new(code, message))
 }

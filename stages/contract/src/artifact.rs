@@ -18,11 +18,11 @@ use crate::{Metrics, Tensors};
 /// "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ArtifactKind {
-    /// safetensors: `images` u8 \[N, H, W, C\], `labels` i64 \[N\], `split` u8 \[N\]; metadata `name`, `classes` (JSON list).
+    /// safetensors: `images` u8 \[N, H, W, C\], `labels` i64 \[N\], `split` u8 \[N\]; metadata `name`, `classes` (JSON list). Where
+    /// images have names: `paths` u8 \[P\], one after the other, and `path_ends` i64 \[N\], where each ends.
     ///
-    /// Where the images stay in their files, these tensors in place of `images`: `paths` u8 \[P\], the paths below the folder one
-    /// after the other, `path_ends` i64 \[N\], where each ends, `digests` u8 \[N, 32\], BLAKE3 of each file, `sizes` i64 \[N, 2\],
-    /// height and width; metadata `folder`, `resize` and `stats` (JSON).
+    /// Where the images stay in their files, in place of `images`: `paths` below a folder, `digests` u8 \[N, 32\], BLAKE3 of each
+    /// file, `sizes` i64 \[N, 2\], height and width; metadata `folder`, `resize` and `stats` (JSON).
     Images,
     /// safetensors: weights under PyTorch names (`backbone.`, `projector.`, `predictor.`, `cluster_head.` prefixes);
     /// metadata `architecture` and `preprocess` (JSON).
@@ -183,7 +183,11 @@ impl ArtifactKind {
 fn check_images(tensors: &Tensors) -> Result<(), BadArtifact> {
     let n = if tensors.contains("images") {
         tensors.u8("images")?;
-        shape::<4>(tensors, "images")?[0]
+        let [n, ..] = shape::<4>(tensors, "images")?;
+        if tensors.contains("paths") {
+            check_paths(tensors, n)?;
+        }
+        n
     } else {
         check_image_files(tensors)?
     };
@@ -197,14 +201,12 @@ fn check_images(tensors: &Tensors) -> Result<(), BadArtifact> {
 
 /// Returns how many there are.
 fn check_image_files(tensors: &Tensors) -> Result<usize, BadArtifact> {
-    let [bytes] = shape::<1>(tensors, "paths")?;
-    tensors.u8("paths")?;
     let [n, digest] = shape::<2>(tensors, "digests")?;
     tensors.u8("digests")?;
     if digest != 32 {
         return Err(BadArtifact::new(format!("tensor `digests` is [{n}, {digest}], expected [{n}, 32]")));
     }
-    check_ids(tensors, "path_ends", n, 0..bytes as i64 + 1)?;
+    check_paths(tensors, n)?;
     if shape::<2>(tensors, "sizes")? != [n, 2] {
         return Err(BadArtifact::new(format!("tensor `sizes` is not [{n}, 2]")));
     }
@@ -217,6 +219,12 @@ fn check_image_files(tensors: &Tensors) -> Result<usize, BadArtifact> {
         metadata(tensors, key)?;
     }
     Ok(n)
+}
+
+fn check_paths(tensors: &Tensors, n: usize) -> Result<(), BadArtifact> {
+    let [bytes] = shape::<1>(tensors, "paths")?;
+    tensors.u8("paths")?;
+    check_ids(tensors, "path_ends", n, 0..bytes as i64 + 1)
 }
 
 /// How an encoder's images are prepared, as its metadata says.

@@ -11,15 +11,14 @@ use thiserror::Error;
 use crate::augment::Extent;
 use crate::{ChannelStats, Image, Resizing, decode};
 
-/// `N` encoded images below a folder. In memory an image takes the bytes of its path and 64 more, whatever its size.
+/// `N` encoded images below a folder; their paths are their names in the set. In memory an image takes the bytes of its path and
+/// some 60 more, whatever its size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Files {
     /// The folder, as it is written in the pipeline.
     pub folder: PathBuf,
     /// The folder, absolute.
     pub absolute: PathBuf,
-    /// Where each image is below the folder.
-    pub paths: Paths,
     /// BLAKE3 of each file, `[N]`.
     pub digests: Vec<Digest>,
     /// Height and width of each image as it is stored, in pixels, `[N]`.
@@ -82,6 +81,15 @@ impl Paths {
         self.ends.push(self.bytes.len() as i64);
     }
 
+    /// The paths of the given rows, in the given order.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[must_use]
+    pub fn select(&self, rows: &[u32]) -> Self {
+        rows.iter().map(|&row| self.get(row as usize)).collect()
+    }
+
     /// From its parts, as an artifact holds them.
     ///
     /// # Errors
@@ -114,15 +122,15 @@ impl<P: AsRef<Path>> FromIterator<P> for Paths {
 }
 
 impl Files {
-    /// The image in a row, red, green and blue.
+    /// The image in a row, whose path below the folder is `path`: red, green and blue.
     ///
     /// # Errors
     /// Where its file cannot be read, or is not what it was when the data set was read.
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn image(&self, row: usize) -> Result<Image, ImageError> {
-        let path = self.absolute.join(self.paths.get(row));
+    pub fn image(&self, row: usize, path: &Path) -> Result<Image, ImageError> {
+        let path = self.absolute.join(path);
         let bad = |reason: String| ImageError::new(path.display().to_string(), reason);
         let bytes = fs::read(&path).map_err(|error| bad(error.to_string()))?;
         if Digest::of_bytes(&bytes) != self.digests[row] {
@@ -156,7 +164,6 @@ impl Files {
     pub fn select(self, rows: &[u32]) -> Self {
         let rows = || rows.iter().map(|&row| row as usize);
         Self {
-            paths: rows().map(|row| self.paths.get(row)).collect(),
             digests: rows().map(|row| self.digests[row]).collect(),
             sizes: rows().map(|row| self.sizes[row]).collect(),
             ..self

@@ -22,6 +22,8 @@ pub struct ImageSet {
     pub labels: Vec<i64>,
     /// `[N]`.
     pub split: Vec<Split>,
+    /// What each image is called, where the source has names: its path below the folder it was found in, `[N]`.
+    pub names: Option<Paths>,
     /// `[N]`.
     pub images: Stored,
 }
@@ -138,7 +140,10 @@ impl ImageSet {
     pub fn image(&self, row: usize) -> Result<Image, ImageError> {
         match &self.images {
             Stored::Pixels(pixels) => Ok(pixels.image(row)),
-            Stored::Files(files) => files.image(row),
+            Stored::Files(files) => {
+                let names = self.names.as_ref().expect("images in files have names");
+                files.image(row, names.get(row))
+            }
         }
     }
 
@@ -158,6 +163,7 @@ impl ImageSet {
         Self {
             labels: each().map(|row| self.labels[row]).collect(),
             split: each().map(|row| self.split[row]).collect(),
+            names: self.names.map(|names| names.select(rows)),
             images: match self.images {
                 Stored::Pixels(pixels) => Stored::Pixels(pixels.select(rows)),
                 Stored::Files(files) => Stored::Files(files.select(rows)),
@@ -198,6 +204,7 @@ impl ImageSet {
             classes: json(&tensors, "classes")?,
             labels: tensors.i64("labels")?.to_vec(),
             split: split.collect(),
+            names: read_names(&tensors)?,
             images,
         })
     }
@@ -225,19 +232,24 @@ impl ImageSet {
             .with("split", &[n], TensorData::U8(split))
             .with_metadata("name", &self.name)
             .with_metadata("classes", serde_json::json!(self.classes).to_string());
+        let tensors =
+            match self.names {
+                Some(Paths { bytes, ends }) => tensors
+                    .with("paths", &[bytes.len()], TensorData::U8(bytes))
+                    .with("path_ends", &[n], TensorData::I64(ends)),
+                None => tensors,
+            };
         let tensors = match self.images {
             Stored::Pixels(Pixels { height, width, channels, bytes }) => {
                 tensors.with("images", &[n, height, width, channels], TensorData::U8(bytes))
             }
-            Stored::Files(Files { folder, paths, digests, sizes, resize, stats, .. }) => {
+            Stored::Files(Files { folder, digests, sizes, resize, stats, .. }) => {
                 let sizes = sizes.iter().flatten().map(|&side| i64::from(side)).collect();
                 let digests = digests.iter().flat_map(Digest::as_bytes).copied().collect();
                 let folder = folder.to_str().ok_or_else(|| {
                     StageError::Failed(format!("the folder {} is not named in UTF-8", folder.display()))
                 })?;
                 tensors
-                    .with("paths", &[paths.bytes.len()], TensorData::U8(paths.bytes))
-                    .with("path_ends", &[n], TensorData::I64(paths.ends))
                     .with("digests", &[n, 32], TensorData::U8(digests))
                     .with("sizes", &[n, 2], TensorData::I64(sizes))
                     .with_metadata("folder", folder)
@@ -260,6 +272,14 @@ fn read_pixels(tensors: &Tensors) -> Result<Pixels, BadArtifact> {
     Ok(Pixels { height, width, channels, bytes: tensors.u8("images")?.to_vec() })
 }
 
+fn read_names(tensors: &Tensors) -> Result<Option<Paths>, BadArtifact> {
+    if !tensors.contains("paths") {
+        return Ok(None);
+    }
+    let names = Paths::new(tensors.u8("paths")?.to_vec(), tensors.i64("path_ends")?.to_vec());
+    names.map(Some).map_err(BadArtifact::new)
+}
+
 fn read_files(tensors: &Tensors, project: &Path) -> Result<Files, BadArtifact> {
     let folder = PathBuf::from(metadata(tensors, "folder"));
     let digests = tensors.u8("digests")?.chunks_exact(32);
@@ -272,8 +292,6 @@ fn read_files(tensors: &Tensors, project: &Path) -> Result<Files, BadArtifact> {
     Ok(Files {
         absolute: project.join(&folder),
         folder,
-        paths: Paths::new(tensors.u8("paths")?.to_vec(), tensors.i64("path_ends")?.to_vec())
-            .map_err(BadArtifact::new)?,
         digests,
         sizes: sizes.map(|size| [size[0] as u32, size[1] as u32]).collect(),
         resize: json(tensors, "resize")?,

@@ -87,7 +87,7 @@ impl Images {
             choose: self.choose,
         };
         Ok(match self.source.open(job.project())? {
-            Opened::Decoded(ImageSet { name, classes, labels, split, images }) => {
+            Opened::Decoded(ImageSet { name, classes, labels, split, names, images }) => {
                 let chosen = choose(&name, &classes, &labels, &split, &choice)?;
                 let images = match images {
                     Stored::Pixels(pixels) => {
@@ -99,18 +99,27 @@ impl Images {
                     }
                     Stored::Files(files) => Stored::Files(files.select(&chosen.rows)),
                 };
-                ImageSet { name, classes: chosen.classes, labels: chosen.labels, split: chosen.split, images }
+                let names = names.map(|names| names.select(&chosen.rows));
+                ImageSet {
+                    name,
+                    classes: chosen.classes,
+                    labels: chosen.labels,
+                    split: chosen.split,
+                    names,
+                    images,
+                }
             }
             Opened::Encoded(Catalogue { name, classes, labels, split, images }) => {
                 let chosen = choose(&name, &classes, &labels, &split, &choice)?;
                 let taking = Taking { resize: self.resize, on_error: self.on_error, storage: self.storage };
-                let (images, kept) = take_in(&images, &chosen.rows, &chosen.split, taking, job)?;
+                let (images, names, kept) = take_in(&images, &chosen.rows, &chosen.split, taking, job)?;
                 let kept = || kept.iter().map(|&at| at as usize);
                 ImageSet {
                     name,
                     classes: chosen.classes,
                     labels: kept().map(|at| chosen.labels[at]).collect(),
                     split: kept().map(|at| chosen.split[at]).collect(),
+                    names: Some(names),
                     images,
                 }
             }

@@ -277,6 +277,7 @@ mod tests {
             classes: vec!["one".into()],
             labels: vec![0; n],
             split: vec![Split::Train; n],
+            names: None,
             images: pixels((0..n * 90).map(|at| (at * at / 7 % 256) as u8).collect()),
         })
     }

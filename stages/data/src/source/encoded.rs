@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ablate_stage::StageError;
 
@@ -78,14 +78,11 @@ impl Encoded {
         }
     }
 
-    /// The files of the given rows, where the images are files: the folder as written, the folder, and the paths.
-    pub(crate) fn files(&self, rows: &[u32]) -> Option<(&Path, &Path, Paths)> {
+    /// What the images of the given rows are called: paths below the folder, or a file and a row.
+    pub(crate) fn names(&self, rows: &[u32]) -> Paths {
         match self {
-            Self::Files { folder, absolute, paths } => {
-                let chosen = rows.iter().map(|&row| paths.get(row as usize)).collect();
-                Some((folder, absolute, chosen))
-            }
-            Self::Shards(_) => None,
+            Self::Files { paths, .. } => paths.select(rows),
+            Self::Shards(shards) => shards.names(rows),
         }
     }
 }

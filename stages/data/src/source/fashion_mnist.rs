@@ -40,6 +40,7 @@ pub(crate) fn read_embedded() -> Result<ImageSet, StageError> {
         classes: CLASSES.map(str::to_owned).to_vec(),
         labels: labels[..n].iter().map(|&label| i64::from(label)).collect(),
         split: [vec![Split::Train; TRAIN], vec![Split::Test; TEST]].concat(),
+        names: None,
         images: Stored::Pixels(Pixels { height: SIDE, width: SIDE, channels: 1, bytes }),
     })
 }

@@ -12,6 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::{Catalogue, Encoded, Item, bad, name_of};
+use crate::Paths;
 
 /// Columns of images, in the order they are looked for.
 const IMAGES: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];
@@ -225,6 +226,21 @@ fn failed(path: &Path) -> impl Fn(ParquetError) -> StageError {
 }
 
 impl Shards {
+    /// `train-00000-of-00002.parquet:17` for each of the given rows, which ascend.
+    pub(super) fn names(&self, rows: &[u32]) -> Paths {
+        let mut rows = rows.iter().map(|&row| row as usize).peekable();
+        let (mut first, mut names) = (0, Paths::default());
+        for shard in &self.files {
+            let end = first + shard.groups.iter().sum::<usize>();
+            let file = shard.path.file_name().unwrap_or_default().to_string_lossy();
+            while let Some(row) = rows.next_if(|&row| row < end) {
+                names.push(Path::new(&format!("{file}:{}", row - first)));
+            }
+            first = end;
+        }
+        names
+    }
+
     /// Calls `take` with the images of the given rows, which ascend, in order and at most `at_once` at a time.
     pub(super) fn for_each_chunk(
         &self,

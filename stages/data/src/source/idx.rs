@@ -66,7 +66,14 @@ pub(crate) fn read_folder(
     }
     let largest = labels.iter().max().expect("empty files are refused");
     let classes = classes.unwrap_or_else(|| (0..=*largest).map(|label| label.to_string()).collect());
-    Ok(ImageSet { name: name.to_owned(), classes, labels, split: splits, images: Stored::Pixels(all) })
+    Ok(ImageSet {
+        name: name.to_owned(),
+        classes,
+        labels,
+        split: splits,
+        names: None,
+        images: Stored::Pixels(all),
+    })
 }
 
 fn find(folder: &Path, name: &str, hint: &str) -> Result<PathBuf, StageError> {
@@ -159,6 +166,7 @@ mod tests {
             classes: vec!["0".into(), "1".into(), "2".into()],
             labels: vec![1, 0, 2],
             split: vec![Split::Train, Split::Train, Split::Test],
+            names: None,
             images: Stored::Pixels(Pixels {
                 height: 1,
                 width: 3,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Encoded, Item};
 use crate::image_set::{ChannelSums, rows_for_stats};
-use crate::{Files, Image, ImageError, Pixels, Resizing, Stored, decode};
+use crate::{Files, Image, ImageError, Paths, Pixels, Resizing, Stored, decode};
 
 /// What becomes of an image that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +63,8 @@ struct Decoded {
     name: String,
 }
 
-/// Decodes the images of the given rows, of which `split` is. Returns them, and the places in `rows` of those that can be read.
+/// Decodes the images of the given rows, of which `split` is. Returns them, what they
+/// are called, and the places in `rows` of those that can be read.
 ///
 /// # Errors
 /// Where an image cannot be read and that is not to be skipped, all cannot, or they cannot be kept as asked for.
@@ -73,7 +74,7 @@ pub(crate) fn take_in(
     split: &[Split],
     taking: Taking,
     job: &mut Job<'_>,
-) -> Result<(Stored, Vec<u32>), StageError> {
+) -> Result<(Stored, Paths, Vec<u32>), StageError> {
     let mut counted = vec![false; rows.len()];
     rows_for_stats(split).for_each(|at| counted[at] = true);
     let mut kept = Kept::new(taking, encoded, rows.len());
@@ -118,8 +119,7 @@ pub(crate) fn take_in(
         return Err(StageError::Failed("no image is left".to_owned()));
     }
     let chosen: Vec<u32> = good.iter().map(|&at| rows[at as usize]).collect();
-    let stored = kept.finish(encoded, &chosen, taking.resize, &sums);
-    Ok((stored, good))
+    Ok((kept.finish(encoded, taking.resize, &sums), encoded.names(&chosen), good))
 }
 
 /// Whether the pixels of an image are wanted.
@@ -258,20 +258,20 @@ impl Kept {
         Ok(())
     }
 
-    /// The images, of which these are the rows.
-    fn finish(self, encoded: &Encoded, rows: &[u32], resize: Option<Resizing>, sums: &ChannelSums) -> Stored {
-        match (self.pixels, encoded.files(rows)) {
+    fn finish(self, encoded: &Encoded, resize: Option<Resizing>, sums: &ChannelSums) -> Stored {
+        match (self.pixels, encoded) {
             (Some(pixels), _) => Stored::Pixels(pixels),
-            (None, Some((folder, absolute, paths))) => Stored::Files(Files {
-                folder: folder.to_owned(),
-                absolute: absolute.to_owned(),
-                paths,
+            (None, Encoded::Files { folder, absolute, .. }) => Stored::Files(Files {
+                folder: folder.clone(),
+                absolute: absolute.clone(),
                 digests: self.digests,
                 sizes: self.sizes,
                 resize,
                 stats: sums.stats(),
             }),
-            (None, None) => unreachable!("images that are not in files of their own stay in memory"),
+            (None, Encoded::Shards(_)) => {
+                unreachable!("images that are not in files of their own stay in memory")
+            }
         }
     }
 }

@@ -41,6 +41,12 @@ pub enum ArtifactKind {
     Curve,
     /// JSON object of finite numbers.
     Metrics,
+    /// Text: a table of comma-separated values, with a line of names.
+    Csv,
+    /// A picture for people to look at.
+    Png,
+    /// A page for people to look at, whole in itself.
+    Html,
     /// Any non-empty file.
     File,
 }
@@ -129,6 +135,9 @@ impl ArtifactKind {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => "safetensors",
             Self::Predictions | Self::Curve => "parquet",
             Self::Metrics => "json",
+            Self::Csv => "csv",
+            Self::Png => "png",
+            Self::Html => "html",
             Self::File => "bin",
         }
     }
@@ -152,6 +161,8 @@ impl ArtifactKind {
             }
             Self::Predictions | Self::Curve => check_parquet_magic(path),
             Self::Metrics => Metrics::read(path).map(drop),
+            Self::Csv | Self::Html => check_text(path),
+            Self::Png => check_png_magic(path),
             Self::File => Ok(()),
         }
     }
@@ -172,7 +183,13 @@ impl ArtifactKind {
             Self::Embeddings => check_embeddings(&tensors)?,
             Self::Graph => check_graph(&tensors)?,
             Self::Assignment => check_assignment(&tensors)?,
-            Self::Predictions | Self::Curve | Self::Metrics | Self::File => {
+            Self::Predictions
+            | Self::Curve
+            | Self::Metrics
+            | Self::Csv
+            | Self::Png
+            | Self::Html
+            | Self::File => {
                 unreachable!("callers ask for kinds stored as tensors")
             }
         }
@@ -360,6 +377,23 @@ fn check_parquet_magic(path: &Path) -> Result<(), BadArtifact> {
         Ok(())
     } else {
         Err(BadArtifact::new("it is not a whole Parquet file"))
+    }
+}
+
+fn check_text(path: &Path) -> Result<(), BadArtifact> {
+    let bytes = fs::read(path).map_err(|error| BadArtifact::new(error.to_string()))?;
+    match str::from_utf8(&bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(BadArtifact::new(format!("it is not UTF-8 from byte {} on", error.valid_up_to()))),
+    }
+}
+
+fn check_png_magic(path: &Path) -> Result<(), BadArtifact> {
+    let bytes = fs::read(path).map_err(|error| BadArtifact::new(error.to_string()))?;
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes[..bytes.len() - 4].ends_with(b"IEND") {
+        Ok(())
+    } else {
+        Err(BadArtifact::new("it is not a whole PNG file"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Device, DynStage, Stage};
+use crate::{Device, DynStage, Preset, Stage};
 
 /// Reads a stage of one kind from any self-describing format.
 pub type ParseStage =
@@ -21,6 +21,8 @@ pub struct StageKind {
     pub parse: ParseStage,
     /// The JSON schema of its fields, with their doc comments.
     pub schema: fn() -> schemars::Schema,
+    /// [`Stage::presets`].
+    pub presets: fn() -> Vec<(&'static str, Vec<Preset>)>,
 }
 
 impl StageKind {
@@ -31,6 +33,7 @@ impl StageKind {
             seeded: S::SEEDED,
             parse: |deserializer| Ok(Box::new(erased_serde::deserialize::<S>(deserializer)?)),
             schema: || schemars::schema_for!(S),
+            presets: S::presets,
         }
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Job, Port, StageError};
+use crate::{Job, Port, Preset, StageError};
 
 /// What an action asks of the machine. Never part of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,20 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
+    /// Fields with presets, by the path of the field.
+    fn presets() -> Vec<(&'static str, Vec<Preset>)> {
+        Vec::new()
+    }
+
+    /// A picture (PNG) of what it makes of its inputs before anything is learned, as the views of some images; `None` where there
+    /// is nothing to look at.
+    ///
+    /// # Errors
+    /// Whatever kept it from being drawn.
+    fn preview(&self, _job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError> {
+        Ok(None)
+    }
+
     /// Does the work: reads `job.input(..)`, writes `job.output(..)`.
     ///
     /// # Errors
@@ -153,6 +167,8 @@ pub trait DynStage: Send + Sync {
     fn kin(&self) -> Option<Kin>;
     /// The stage as RON with every default written out, one field a line: its part of the key.
     fn canonical(&self) -> String;
+    /// [`Stage::preview`].
+    fn preview(&self, job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError>;
     /// [`Stage::run`].
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError>;
 }
@@ -206,6 +222,10 @@ impl<S: Stage> DynStage for S {
             .number_suffixes(false)
             .escape_strings(true);
         ron::ser::to_string_pretty(self, config).expect("a stage is plain data")
+    }
+
+    fn preview(&self, job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError> {
+        Stage::preview(self, job)
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {

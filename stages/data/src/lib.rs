@@ -4,8 +4,10 @@
 
 pub mod augment;
 mod choose;
+mod contact_sheet;
 mod decode;
 mod files;
+mod gallery;
 mod image;
 mod image_set;
 mod images;
@@ -21,8 +23,10 @@ use ablate_stage::Registry;
 pub use crate::image::Image;
 pub use augment::{Augmentation, Extent, Op, View, Views};
 pub use choose::Choose;
+pub use contact_sheet::ContactSheet;
 pub use decode::{EXTENSIONS, decode};
 pub use files::{Files, ImageError, Paths};
+pub use gallery::Gallery;
 pub use image_set::{ChannelStats, ImageSet, Stored};
 pub use images::Images;
 pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position};
@@ -34,5 +38,5 @@ pub use table::{Column, Columns};
 /// Adds every data stage to a registry.
 #[must_use]
 pub fn register(registry: Registry) -> Registry {
-    registry.with::<Images>()
+    registry.with::<Images>().with::<Gallery>()
 }

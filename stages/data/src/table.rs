@@ -126,6 +126,26 @@ impl Columns {
         writer.close().map(drop)
     }
 
+    /// The table as comma-separated values, with a line of names. Text that a spreadsheet would take for a formula, because it
+    /// starts with `=`, `+`, `-` or `@`, is given a leading apostrophe, as such programs write it themselves.
+    pub fn csv(&self) -> String {
+        let mut csv = String::new();
+        let mut line = |cells: Vec<String>| {
+            csv.push_str(&cells.join(","));
+            csv.push('\n');
+        };
+        line(self.iter().map(|(name, _)| csv_text(name)).collect());
+        for row in 0..self.rows().unwrap_or(0) {
+            let cell = |(_, column): (&str, &Column)| match column {
+                Column::I64(values) => values[row].to_string(),
+                Column::F64(values) => values[row].to_string(),
+                Column::Text(values) => csv_text(&values[row]),
+            };
+            line(self.iter().map(cell).collect());
+        }
+        csv
+    }
+
     /// Reads a Parquet file of such columns.
     ///
     /// # Errors
@@ -178,6 +198,15 @@ impl Columns {
     }
 }
 
+fn csv_text(text: &str) -> String {
+    let text =
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
 fn read_all<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
     values: &mut Vec<T::T>,
@@ -215,6 +244,18 @@ mod tests {
             }
             assert_eq!(fs::read(&paths[0]).unwrap(), fs::read(&paths[1]).unwrap());
         }
+    }
+
+    #[test]
+    fn comma_separated_values_are_quoted_where_they_must_be() {
+        let text = ["plain", "a, \"b\"", "=1+1", "two\nlines"].map(str::to_owned);
+        let table = Columns::new()
+            .with("n", Column::I64(vec![1, -2, 3, 4]))
+            .with("x", Column::F64(vec![0.5, -1.0, 1e-7, 3.0]))
+            .with("text, too", Column::Text(text.to_vec()));
+        let expected =
+            "n,x,\"text, too\"\n1,0.5,plain\n-2,-1,\"a, \"\"b\"\"\"\n3,0.0000001,'=1+1\n4,3,\"two\nlines\"\n";
+        assert_eq!(table.csv(), expected);
     }
 
     #[test]

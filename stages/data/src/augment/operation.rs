@@ -104,6 +104,13 @@ pub enum Op {
         /// Standard deviation in pixels.
         radius: (f64, f64),
     },
+    /// Gaussian blur by a kernel of fixed size, mirrored at the edges (`cv2.GaussianBlur`).
+    KernelBlur {
+        /// Pixels of the kernel either way, an odd number.
+        kernel: usize,
+        /// Standard deviation in pixels.
+        sigma: (f64, f64),
+    },
     /// Inverts values from a threshold on.
     Solarize {
         /// The threshold.

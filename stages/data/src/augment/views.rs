@@ -1,6 +1,6 @@
 //! The views methods train on, by name.
 
-use ablate_stage::FieldError;
+use ablate_stage::{FieldError, Preset};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,28 @@ pub enum Views {
         #[serde(default = "adasim_blur")]
         blur: (f64, f64),
     },
+    /// The views of Contrastive Clustering, which IcicleGCN trains on too: crop, flip, jitter of strength (0.8, 0.8, 0.8, 0.2)
+    /// times `strength`, grey, and blur where it is asked for, by an OpenCV kernel of 23 pixels.
+    Cc {
+        /// Side of a view in pixels; `None` gives the size of the images. The papers enlarge all images to 224.
+        #[serde(default)]
+        size: Option<usize>,
+        /// Strength of the colour jitter: 0.5 for CIFAR, 1 for ImageNet's subsets and STL-10.
+        #[serde(default = "half")]
+        strength: f64,
+        /// Probability of blur: 0 for CIFAR and STL-10, 0.5 for ImageNet's subsets.
+        #[serde(default)]
+        blur: f64,
+    },
+    /// Random crop and colour jitter, as CNN2Graph names them. Its paper gives no strengths: these are ours.
+    Cnn2Graph {
+        /// Side of a view in pixels; `None` gives the size of the images.
+        #[serde(default)]
+        size: Option<usize>,
+        /// Area of the crop as a fraction of the image's, (low, high).
+        #[serde(default = "cnn2graph_scale")]
+        scale: (f64, f64),
+    },
     /// The image itself, resized and cropped where asked for: the view for evaluation, and the weak view of
     /// self-labelling.
     Weak {
@@ -77,8 +99,10 @@ pub enum Views {
         #[serde(default = "sixteen")]
         cutout: usize,
     },
-    /// Any operations.
+    /// Any operations, the same for every view.
     Custom(Vec<Op>),
+    /// Any operations, for each view its own; the last are those of every further view too.
+    Each(Vec<Vec<Op>>),
 }
 
 fn scale() -> (f64, f64) {
@@ -107,6 +131,10 @@ fn adasim_scale() -> (f64, f64) {
 
 fn adasim_blur() -> (f64, f64) {
     (0.1, 2.0)
+}
+
+fn cnn2graph_scale() -> (f64, f64) {
+    (0.8, 1.0)
 }
 
 fn sixteen() -> usize {
@@ -179,6 +207,35 @@ impl Views {
                 }
                 ops
             }
+            &Self::Cc { size, strength, blur } => {
+                let (most, hue) = (0.8 * strength, 0.2 * strength);
+                let jitter = Op::ColorJitter { brightness: most, contrast: most, saturation: most, hue };
+                let mut ops = vec![
+                    Op::RandomResizedCrop {
+                        size,
+                        scale: (0.08, 1.0),
+                        ratio: RATIO,
+                        interpolation: Interpolation::Bilinear,
+                    },
+                    Op::RandomHorizontalFlip { p: 0.5 },
+                    Op::RandomApply { p: 0.8, ops: vec![jitter] },
+                    Op::RandomGrayscale { p: 0.2 },
+                ];
+                if blur > 0.0 {
+                    let kernel = Op::KernelBlur { kernel: 23, sigma: (0.1, 2.0) };
+                    ops.push(Op::RandomApply { p: blur, ops: vec![kernel] });
+                }
+                ops
+            }
+            &Self::Cnn2Graph { size, scale } => vec![
+                Op::RandomResizedCrop {
+                    size,
+                    scale,
+                    ratio: RATIO,
+                    interpolation: Interpolation::Bilinear,
+                },
+                Op::ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+            ],
             &Self::Weak { resize, crop } => {
                 let resize = resize.map(|size| Op::Resize { size, interpolation: Interpolation::Bilinear });
                 resize.into_iter().chain(crop.map(|size| Op::CenterCrop { size })).collect()
@@ -190,7 +247,31 @@ impl Views {
                 Op::Cutout { length: cutout },
             ],
             Self::Custom(ops) => ops.clone(),
+            Self::Each(views) => views.get(view).or(views.last()).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The views the four systems train on, by name: what is written in a pipeline, and the operations it stands for.
+    pub fn presets() -> Vec<Preset> {
+        let preset = |name: &'static str, written: &'static str, views: Self| {
+            let each: Vec<Vec<Op>> = views.augmentations(2).into_iter().map(|view| view.0).collect();
+            let [first, second] = &each[..] else { unreachable!("two views are asked for") };
+            let expanded = if first == second { Self::Custom(first.clone()) } else { Self::Each(each) };
+            Preset::new(name, written, &expanded)
+        };
+        let (size, blur) = (None, adasim_blur());
+        vec![
+            preset("GCC, and SimCLR on small images", "SimClr()", Self::default()),
+            preset("GCC, self-labelling", "Strong()", Self::Strong { size, ops: four(), cutout: sixteen() }),
+            preset("SSL-GraphNNCLR", "GraphNnClr()", Self::GraphNnClr { size, scale: adasim_scale(), blur }),
+            preset("IcicleGCN and CC, CIFAR", "Cc()", Self::Cc { size, strength: 0.5, blur: 0.0 }),
+            preset(
+                "IcicleGCN and CC, ImageNet",
+                "Cc(strength: 1.0, blur: 0.5)",
+                Self::Cc { size, strength: 1.0, blur: 0.5 },
+            ),
+            preset("CNN2Graph", "Cnn2Graph()", Self::Cnn2Graph { size, scale: cnn2graph_scale() }),
+        ]
     }
 
     /// Everything wrong with its values; `path` is the path of the field it stands in.
@@ -208,12 +289,32 @@ impl Views {
             Self::GraphNnClr { .. } => {
                 &[("[0].size", ".size"), ("[0].scale", ".scale"), ("[4].radius", ".blur")]
             }
+            Self::Cc { .. } => &[
+                ("[0].size", ".size"),
+                ("[2].ops[0].brightness", ".strength"),
+                ("[2].ops[0].hue", ".strength"),
+                ("[4].p", ".blur"),
+            ],
+            Self::Cnn2Graph { .. } => &[("[0].size", ".size"), ("[0].scale", ".scale")],
             Self::Weak { resize: Some(_), .. } => &[("[0].size", ".resize"), ("[1].size", ".crop")],
             Self::Weak { resize: None, .. } => &[("[0].size", ".crop")],
             Self::Strong { .. } => &[("[1].size", ".size"), ("[2].n", ".ops"), ("[3].length", ".cutout")],
-            Self::Custom(_) => &[],
+            Self::Custom(_) | Self::Each(_) => &[],
         };
-        let mut errors = Augmentation(self.ops(0)).validate("");
+        let mut errors = match self {
+            Self::Each(views) if views.is_empty() => vec![FieldError::new("", "must have the operations of a view")],
+            Self::Each(views) => {
+                let of = |(at, ops): (usize, &Vec<Op>)| Augmentation(ops.clone()).validate(&format!("[{at}]"));
+                views.iter().enumerate().flat_map(of).collect()
+            }
+            Self::SimClr { .. }
+            | Self::GraphNnClr { .. }
+            | Self::Cc { .. }
+            | Self::Cnn2Graph { .. }
+            | Self::Weak { .. }
+            | Self::Strong { .. }
+            | Self::Custom(_) => Augmentation(self.ops(0)).validate(""),
+        };
         for error in &mut errors {
             let renamed = renamed.iter().find_map(|(from, to)| Some((*to, error.path.strip_prefix(from)?)));
             error.path = match renamed {
@@ -247,6 +348,15 @@ mod tests {
     }
 
     #[test]
+    fn presets_are_written_as_they_are_called_and_expand_to_what_they_do() {
+        for Preset { name, written, expanded } in Views::presets() {
+            let (short, long): (Views, Views) = (ron::from_str(&written).unwrap(), ron::from_str(&expanded).unwrap());
+            assert_eq!(short.augmentations(2), long.augmentations(2), "{name}");
+            assert_eq!(long.validate("views"), [], "{name}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_reported_at_its_field() {
         let check = |text: &str, expected: &[(&str, &str)]| {
             let errors = ron::from_str::<Views>(text).unwrap().validate("views");
@@ -265,6 +375,15 @@ mod tests {
                 ("views.hue", "must be 0 to 0.5, is 0.6"),
             ],
         );
+        check(
+            "Cc(strength: 20.0, blur: 2.0)",
+            &[
+                ("views.strength", "must be 0 to 10, is 16.0"),
+                ("views[2].ops[0].contrast", "must be 0 to 10, is 16.0"),
+            ],
+        );
+        check("Each([])", &[("views", "must have the operations of a view")]);
+        check("Each([[], [Posterize(bits: 9)]])", &[("views[1][0].bits", "must be 1 to 8, is 9")]);
         check("Weak(crop: Some(0))", &[("views.crop", "must be 1 to 4096 pixels, is 0")]);
         check(
             "Custom([Cutout(length: 4), RandomApply(p: 0.5, ops: [Posterize(bits: 9)])])",

@@ -73,6 +73,10 @@ impl Op {
                 let radius = draws.range(radius.0, radius.1);
                 view.map(|image| blur::gaussian_blur(image, radius));
             }
+            &Self::KernelBlur { kernel, sigma } => {
+                let sigma = draws.range(sigma.0, sigma.1);
+                view.map(|image| blur::kernel_blur(image, kernel, sigma));
+            }
             &Self::Solarize { threshold } => view.map(|image| tone::solarize(image, threshold)),
             &Self::Posterize { bits } => view.map(|image| tone::posterize(image, bits)),
             &Self::Rotate { degrees } => {

@@ -45,6 +45,7 @@ impl Op {
             | Self::ColorJitter { .. }
             | Self::RandomGrayscale { .. }
             | Self::GaussianBlur { .. }
+            | Self::KernelBlur { .. }
             | Self::Solarize { .. }
             | Self::Posterize { .. }
             | Self::Rotate { .. }
@@ -114,6 +115,12 @@ impl Op {
             }
             &Self::GaussianBlur { radius } => {
                 check("radius", within(radius, 0.0, 100.0), "a range (low, high) within 0 to 100", &radius);
+            }
+            &Self::KernelBlur { kernel, sigma } => {
+                let odd = kernel % 2 == 1 && kernel < 1000;
+                check("kernel", odd, "an odd number below 1000", &kernel);
+                let good = sigma.0 > 0.0 && within(sigma, 0.0, 100.0);
+                check("sigma", good, "a range (low, high) above 0, at most 100", &sigma);
             }
             &Self::Solarize { threshold } => {
                 check("threshold", (0.0..=256.0).contains(&threshold), "0 to 256", &threshold);

@@ -1,0 +1,101 @@
+//! Sheets of small pictures, to look at.
+
+use ablate_stage::StageError;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::{Image, Resizing};
+
+/// White pixels between pictures.
+const GAP: usize = 2;
+
+/// Pictures in rows, each in a square cell.
+#[derive(Clone, Debug)]
+pub struct ContactSheet {
+    side: usize,
+    rows: Vec<Vec<Image>>,
+}
+
+impl ContactSheet {
+    /// An empty sheet with cells of `side` pixels.
+    ///
+    /// # Panics
+    /// When `side` is 0.
+    pub fn new(side: usize) -> Self {
+        assert!(side > 0, "a cell has pixels");
+        Self { side, rows: Vec::new() }
+    }
+
+    /// Adds a row. Pictures larger than a cell are made smaller, with their aspect ratio; smaller ones stay as they are.
+    pub fn push(&mut self, images: impl IntoIterator<Item = Image>) {
+        let row = images.into_iter().map(|image| fit(image, self.side)).collect();
+        self.rows.push(row);
+    }
+
+    /// The sheet as PNG: red, green and blue, pictures in the middle of their cells, on white.
+    ///
+    /// # Errors
+    /// Where there is no picture, or the sheet is too large to be encoded.
+    pub fn png(&self) -> Result<Vec<u8>, StageError> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let cells = |count: usize| count * (self.side + GAP) + GAP;
+        let (width, height) = (cells(columns), cells(self.rows.len()));
+        if columns == 0 {
+            return Err(StageError::Failed("there is no image to show".to_owned()));
+        }
+        let mut pixels = vec![255; width * height * 3];
+        for (row, images) in self.rows.iter().enumerate() {
+            for (column, image) in images.iter().enumerate() {
+                let top = GAP + row * (self.side + GAP) + (self.side - image.height()) / 2;
+                let left = GAP + column * (self.side + GAP) + (self.side - image.width()) / 2;
+                for y in 0..image.height() {
+                    for x in 0..image.width() {
+                        let at = ((top + y) * width + left + x) * 3;
+                        let pixel = image.pixel(y, x);
+                        // A grey value is all three.
+                        pixels[at..at + 3]
+                            .iter_mut()
+                            .zip(pixel.iter().cycle())
+                            .for_each(|(to, &from)| *to = from);
+                    }
+                }
+            }
+        }
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png)
+            .write_image(&pixels, width as u32, height as u32, ExtendedColorType::Rgb8)
+            .map_err(|error| StageError::Failed(format!("the sheet cannot be encoded: {error}")))?;
+        Ok(png)
+    }
+}
+
+/// The image within a square of `side` pixels.
+fn fit(image: Image, side: usize) -> Image {
+    let longer = image.height().max(image.width());
+    if longer <= side {
+        return image;
+    }
+    let scaled = |length: usize| (length * side / longer).max(1);
+    Resizing::Stretch(scaled(image.height()), scaled(image.width())).apply(&image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+
+    #[test]
+    fn pictures_stand_in_the_middle_of_their_cells() {
+        let mut sheet = ContactSheet::new(4);
+        sheet.push([Image::new(2, 2, 1, vec![10; 4]), Image::new(8, 4, 3, [1, 2, 3].repeat(32))]);
+        sheet.push([Image::new(4, 4, 3, vec![7; 48])]);
+        let found = decode(&sheet.png().unwrap()).unwrap();
+        assert_eq!((found.height(), found.width()), (14, 14));
+        let at = |row, column| found.pixel(row, column).to_vec();
+        assert_eq!([at(2, 2), at(3, 3), at(4, 4), at(5, 5)], [[255; 3], [10; 3], [10; 3], [255; 3]]);
+        // Eight rows of four columns become four of two.
+        assert_eq!([at(2, 8), at(2, 9), at(5, 10), at(2, 11)], [[255; 3], [1, 2, 3], [1, 2, 3], [255; 3]]);
+        assert_eq!([at(8, 2), at(11, 5), at(8, 8)], [[7; 3], [7; 3], [255; 3]]);
+        assert_eq!(ContactSheet::new(4).png().unwrap_err().to_string(), "there is no image to show");
+    }
+}

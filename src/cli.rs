@@ -10,6 +10,7 @@ mod graph;
 mod log;
 mod new;
 mod plan;
+mod preview;
 mod project;
 mod run;
 mod runs;
@@ -77,6 +78,7 @@ enum Command {
     #[cfg(feature = "tables")]
     Table(table::Tables),
     Show(show::Show),
+    Preview(preview::Preview),
     Runs(runs::Runs),
     Diff(diff::Diff),
     Log(log::Log),
@@ -174,6 +176,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         Command::Expand(args) => expand::expand(&args, context),
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(&args, context),
+        Command::Preview(args) => preview::preview(&args, context),
         Command::Show(args) => show::show(args, context),
         Command::Diff(args) => diff::diff(&args, context),
         Command::Runs(args) => runs::runs(&args, context),

@@ -1,5 +1,6 @@
 //! `ablate stages`.
 
+use ablate_stage::Preset;
 use clap::Args;
 
 use super::{Context, Failure, exit};
@@ -14,6 +15,9 @@ pub struct Stages {
     /// Write a page of the book
     #[arg(long)]
     markdown: bool,
+    /// Tell what the presets of its fields stand for, as RON that may be written in their place
+    #[arg(long, requires = "kind", conflicts_with = "markdown")]
+    expand: bool,
 }
 
 /// Tells about stage kinds.
@@ -31,10 +35,30 @@ pub fn stages(args: &Stages, context: &mut Context<'_>) -> Result<u8, Failure> {
                 };
                 return Err(Failure::new(exit::FAILED, format!("there is no stage kind `{name}`{hint}")));
             };
+            if args.expand {
+                let presets = (kind.presets)();
+                if presets.is_empty() {
+                    return Err(Failure::new(
+                        exit::FAILED,
+                        format!("the fields of `{name}` have no presets"),
+                    ));
+                }
+                return expand(&presets, context);
+            }
             let kind = KindDoc::of(kind);
             if markdown { reference::kind_page(&kind) } else { reference::kind_text(&kind) }
         }
     };
     write!(context.out, "{text}")?;
+    Ok(exit::DONE)
+}
+
+/// Each preset: where it comes from, what is written, and what that stands for.
+fn expand(presets: &[(&str, Vec<Preset>)], context: &mut Context<'_>) -> Result<u8, Failure> {
+    for (field, presets) in presets {
+        for Preset { name, written, expanded } in presets {
+            writeln!(context.out, "// {name}\n// {field}: {written}\n{field}: {expanded},\n")?;
+        }
+    }
     Ok(exit::DONE)
 }

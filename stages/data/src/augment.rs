@@ -120,6 +120,20 @@ impl View {
     }
 }
 
+impl View {
+    /// The view as a picture: holes are middle grey.
+    pub fn blanked(self) -> Image {
+        let Self { mut image, holes } = self;
+        let (width, channels) = (image.width(), image.channels());
+        for Hole { top, bottom, left, right } in holes {
+            for row in image.pixels_mut().chunks_exact_mut(width * channels).take(bottom).skip(top) {
+                row[left * channels..right * channels].fill(128);
+            }
+        }
+        image
+    }
+}
+
 /// Writes pixels `[H, W, C]` as normalised numbers `[C, H, W]`.
 pub(crate) fn normalise(pixels: &[u8], channels: usize, stats: &ChannelStats, out: &mut [f32]) {
     assert!(

@@ -1,10 +1,11 @@
 //! Sheets of small pictures, to look at.
 
-use ablate_stage::StageError;
+use ablate_stage::{Split, StageError};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::{Image, Resizing};
+use crate::random::Key;
+use crate::{Augmentation, Image, ImageSet, Resizing};
 
 /// White pixels between pictures.
 const GAP: usize = 2;
@@ -67,6 +68,34 @@ impl ContactSheet {
             .map_err(|error| StageError::Failed(format!("the sheet cannot be encoded: {error}")))?;
         Ok(png)
     }
+}
+
+/// A sheet (PNG) of some images, evenly spread over those that are not held out, and what training with this seed sees of
+/// them: the image, then its views in the first epochs.
+///
+/// # Errors
+/// Where there is no image, one cannot be read, or a view cannot be made of images of this size.
+pub fn views_sheet(images: &ImageSet, views: &[Augmentation], seed: u64) -> Result<Vec<u8>, StageError> {
+    const IMAGES: usize = 10;
+    const EPOCHS: u32 = 4;
+    const SIDE: usize = 96;
+    for view in views {
+        view.output_size(images.extent()).map_err(|error| StageError::input("images", error))?;
+    }
+    let seen: Vec<usize> = (0..images.len()).filter(|&row| images.split[row] != Split::Test).collect();
+    let shown = IMAGES.min(seen.len());
+    let mut sheet = ContactSheet::new(SIDE);
+    for row in (0..shown).map(|at| seen[at * seen.len() / shown]) {
+        let image = images.image(row).map_err(|error| StageError::input("images", error))?;
+        let view = |epoch: u32, view: usize| {
+            let key = Key { seed, epoch, sample: row as u32, view: view as u32 };
+            views[view].apply(&image, &mut key.draws()).blanked()
+        };
+        let each = (0..EPOCHS).flat_map(|epoch| (0..views.len()).map(move |at| (epoch, at)));
+        let each: Vec<Image> = each.map(|(epoch, at)| view(epoch, at)).collect();
+        sheet.push([image].into_iter().chain(each));
+    }
+    sheet.png()
 }
 
 /// The image within a square of `side` pixels.

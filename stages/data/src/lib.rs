@@ -23,7 +23,7 @@ use ablate_stage::Registry;
 pub use crate::image::Image;
 pub use augment::{Augmentation, Extent, Op, View, Views};
 pub use choose::Choose;
-pub use contact_sheet::ContactSheet;
+pub use contact_sheet::{ContactSheet, views_sheet};
 pub use decode::{EXTENSIONS, decode};
 pub use files::{Files, ImageError, Paths};
 pub use gallery::Gallery;

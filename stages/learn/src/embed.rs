@@ -58,9 +58,13 @@ impl Stage for Embed {
     fn seeded(&self) -> bool {
         match self.view {
             Views::Weak { .. } => false,
-            Views::SimClr { .. } | Views::GraphNnClr { .. } | Views::Strong { .. } | Views::Custom(_) => {
-                self.layer != Layer::Pixels
-            }
+            Views::SimClr { .. }
+            | Views::GraphNnClr { .. }
+            | Views::Cc { .. }
+            | Views::Cnn2Graph { .. }
+            | Views::Strong { .. }
+            | Views::Custom(_)
+            | Views::Each(_) => self.layer != Layer::Pixels,
         }
     }
 

@@ -9,7 +9,7 @@ mod simclr;
 use std::sync::Arc;
 
 use ablate_data::{ImageSet, Views};
-use ablate_stage::{ArtifactKind, FieldError, Job, Kin, Port, Request, Side, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Kin, Port, Preset, Request, Side, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +218,14 @@ impl Stage for Pretrain {
     fn kin(&self) -> Option<Kin> {
         let shorter = Kin { field: "epochs", side: Side::Below, output: STATE };
         self.can_be_continued().then_some(shorter)
+    }
+
+    fn presets() -> Vec<(&'static str, Vec<Preset>)> {
+        vec![("views", Views::presets())]
+    }
+
+    fn preview(&self, job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError> {
+        self.training().preview(job).map(Some)
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use ablate_data::{ImageSet, Views};
-use ablate_stage::{ArtifactKind, BadArtifact, FieldError, Job, Port, Request, Stage, StageError, Tensors};
+use ablate_stage::{
+    ArtifactKind, BadArtifact, FieldError, Job, Port, Preset, Request, Stage, StageError, Tensors,
+};
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softmax};
 use schemars::JsonSchema;
@@ -110,6 +112,14 @@ impl Stage for SelfLabel {
 
     fn request(&self) -> Request {
         Request::TRAIN
+    }
+
+    fn presets() -> Vec<(&'static str, Vec<Preset>)> {
+        vec![("weak", Views::presets()), ("strong", Views::presets())]
+    }
+
+    fn preview(&self, job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError> {
+        self.training().preview(job).map(Some)
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {

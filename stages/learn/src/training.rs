@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ablate_data::random::derived;
-use ablate_data::{Augmentation, ImageSet, Loader, Loading};
+use ablate_data::{Augmentation, ImageSet, Loader, Loading, views_sheet};
 use ablate_stage::{BadArtifact, FieldError, Job, Split, StageError, Tensors};
 use burn::prelude::*;
 
@@ -128,6 +128,15 @@ impl Training {
             errors.push(FieldError::new("batch", format!("must be at least 2, is {}", self.batch)));
         }
         errors
+    }
+
+    /// A picture of the views of some images in the first epochs.
+    ///
+    /// # Errors
+    /// Where the images cannot be read, or the views do not fit them.
+    pub fn preview(&self, job: &Job<'_>) -> Result<Vec<u8>, StageError> {
+        let images = ImageSet::from_job(job, "images")?;
+        views_sheet(&images, &self.views, derived(job.seed(), self.kind))
     }
 
     /// Trains `encoder` on the images [`seen_rows`] allows, and returns the learning curve. A batch is made smaller where

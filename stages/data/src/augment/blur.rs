@@ -62,7 +62,8 @@ fn blur_line(pixels: &mut [u8], start: usize, stride: usize, len: usize, radius:
 /// the image is mirrored about its outermost pixel (`cv2.GaussianBlur` with its default border, `BORDER_REFLECT_101`).
 pub(crate) fn kernel_blur(mut image: Image, size: usize, sigma: f64) -> Image {
     let reach = (size / 2) as isize;
-    let weights: Vec<f32> = (-reach..=reach).map(|at| (-((at * at) as f64) / (2.0 * sigma * sigma)).exp() as f32).collect();
+    let weights: Vec<f32> =
+        (-reach..=reach).map(|at| (-((at * at) as f64) / (2.0 * sigma * sigma)).exp() as f32).collect();
     let sum: f32 = weights.iter().sum();
     let weights: Vec<f32> = weights.iter().map(|weight| weight / sum).collect();
     let (height, width, channels) = (image.height(), image.width(), image.channels());

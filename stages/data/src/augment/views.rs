@@ -228,12 +228,7 @@ impl Views {
                 ops
             }
             &Self::Cnn2Graph { size, scale } => vec![
-                Op::RandomResizedCrop {
-                    size,
-                    scale,
-                    ratio: RATIO,
-                    interpolation: Interpolation::Bilinear,
-                },
+                Op::RandomResizedCrop { size, scale, ratio: RATIO, interpolation: Interpolation::Bilinear },
                 Op::ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
             ],
             &Self::Weak { resize, crop } => {
@@ -302,9 +297,12 @@ impl Views {
             Self::Custom(_) | Self::Each(_) => &[],
         };
         let mut errors = match self {
-            Self::Each(views) if views.is_empty() => vec![FieldError::new("", "must have the operations of a view")],
+            Self::Each(views) if views.is_empty() => {
+                vec![FieldError::new("", "must have the operations of a view")]
+            }
             Self::Each(views) => {
-                let of = |(at, ops): (usize, &Vec<Op>)| Augmentation(ops.clone()).validate(&format!("[{at}]"));
+                let of =
+                    |(at, ops): (usize, &Vec<Op>)| Augmentation(ops.clone()).validate(&format!("[{at}]"));
                 views.iter().enumerate().flat_map(of).collect()
             }
             Self::SimClr { .. }
@@ -350,7 +348,8 @@ mod tests {
     #[test]
     fn presets_are_written_as_they_are_called_and_expand_to_what_they_do() {
         for Preset { name, written, expanded } in Views::presets() {
-            let (short, long): (Views, Views) = (ron::from_str(&written).unwrap(), ron::from_str(&expanded).unwrap());
+            let (short, long): (Views, Views) =
+                (ron::from_str(&written).unwrap(), ron::from_str(&expanded).unwrap());
             assert_eq!(short.augmentations(2), long.augmentations(2), "{name}");
             assert_eq!(long.validate("views"), [], "{name}");
         }

@@ -32,7 +32,7 @@ pub use images::Images;
 pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position};
 pub use pixels::Pixels;
 pub use resizing::Resizing;
-pub use source::{ClassList, OnError, Source, Storage};
+pub use source::{ArrayFile, ClassList, Granularity, Layout, OnError, Source, Storage};
 pub use table::{Column, Columns};
 
 /// Adds every data stage to a registry.

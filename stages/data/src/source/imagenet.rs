@@ -200,10 +200,10 @@ mod tests {
         let solution =
             format!("ImageId,PredictionString\nx_1,{CAT} 1 2 3 4 {CAT} 1 2 3 4 \nx_2,n00000001 1 2 3 4 \n");
         let with = |extra: &[(&str, &str)]| folder(kaggle, &[&images, extra].concat());
-        let of_cats = format!("Test 1 val/x_1.JPEG");
+        let of_cats = "Test 1 val/x_1.JPEG";
         assert_eq!(
             found(&with(&[("LOC_val_solution.csv", &solution)]), &ClassList::All).unwrap()[2..],
-            [of_cats.clone()]
+            [of_cats]
         );
         let synsets = format!("{CAT}\n{FISH}\n");
         assert_eq!(
@@ -212,7 +212,7 @@ mod tests {
                 &ClassList::All
             )
             .unwrap()[2..],
-            [of_cats, "Test 0 val/x_2.JPEG".to_owned()]
+            [of_cats, "Test 0 val/x_2.JPEG"]
         );
         let error = found(&with(&[]), &ClassList::All).unwrap_err();
         assert!(

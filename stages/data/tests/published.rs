@@ -105,3 +105,12 @@ fn numpy_arrays_are_read_in_either_layout() {
     let error = read(arrays("train_labels.npy")).unwrap_err();
     assert!(error.ends_with("its elements are not `u1`: images are bytes from 0 to 255"), "{error}");
 }
+
+#[test]
+fn every_source_in_the_book_is_one() {
+    let page = include_str!("../../../book/src/guides/data.md");
+    let stages = page.lines().filter_map(|line| line.split_once("\": Images").map(|(_, fields)| fields));
+    let stages: Vec<Images> =
+        stages.map(|fields| ron::from_str(fields.trim_end_matches(',')).expect(fields)).collect();
+    assert_eq!(stages.len(), 20);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ablate_stage::{Split, StageError};
@@ -66,7 +67,7 @@ pub(super) fn open(folder: &Path, project: &Path, label: Option<&str>) -> Result
     let mut tested = false;
     for (name, of) in SPLITS {
         let Some(paths) = parts.get(name) else { continue };
-        let opened = paths.iter().map(|path| open_file(path, label).map_err(failed(path)));
+        let opened = paths.iter().map(|path| guarded(|| open_file(path, label)).map_err(failed(path)));
         let opened = opened.collect::<Result<Vec<_>, _>>()?;
         let labelled = opened.iter().any(|file| file.labels.iter().any(|&label| label >= 0));
         if of == Split::Test && (tested || !labelled) {
@@ -130,8 +131,20 @@ fn split_of(path: &Path) -> &'static str {
     named.map_or("train", |(name, _)| name)
 }
 
+/// Calls the reader of Parquet, which panics at some damaged files: that is an error like others.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    // What a panic leaves half done is dropped with the error.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(ParquetError::General(
+            "it is damaged in a way that the reader of Parquet does not expect".to_owned(),
+        ))
+    })
+}
+
 fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
-    let reader = SerializedFileReader::new(File::open(path)?)?;
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let reader = SerializedFileReader::new(file)?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let columns: Vec<(String, PhysicalType)> =
         schema.columns().iter().map(|column| (column.path().string(), column.physical_type())).collect();
@@ -157,9 +170,17 @@ fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
             whole.next().filter(|_| whole.next().is_none())
         }),
     };
-    let groups: Vec<usize> = (0..reader.num_row_groups())
-        .map(|group| reader.metadata().row_group(group).num_rows().max(0) as usize)
-        .collect();
+    let groups = reader.metadata().row_groups().iter().map(|group| {
+        let images = group.columns().get(column).map(|column| column.num_values());
+        let rows = usize::try_from(group.num_rows()).unwrap_or(usize::MAX);
+        check_rows(images.and_then(|images| usize::try_from(images).ok()).unwrap_or(0), rows)?;
+        Ok(rows)
+    });
+    let groups = groups.collect::<Result<Vec<usize>, ParquetError>>()?;
+    let rows = groups.iter().try_fold(0_usize, |sum, &rows| sum.checked_add(rows));
+    if rows.is_none_or(|rows| rows as u64 > bytes) {
+        return Err(ParquetError::General(format!("it has {bytes} bytes, and says it has more rows")));
+    }
     let mut labels = Vec::new();
     for (group, &rows) in groups.iter().enumerate() {
         match label {
@@ -174,6 +195,9 @@ fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
                             break;
                         }
                         labels.extend(read.into_iter().map(|label| label.unwrap_or(-1)));
+                        if labels.len() - before > rows {
+                            break;
+                        }
                     }
                     check_rows(labels.len() - before, rows)?;
                 }
@@ -252,16 +276,15 @@ impl Shards {
         let mut first = 0;
         for shard in &self.files {
             let failed = failed(&shard.path);
-            let reader =
-                File::open(&shard.path).map_err(ParquetError::from).and_then(SerializedFileReader::new);
+            let reader = guarded(|| SerializedFileReader::new(File::open(&shard.path)?));
             let reader = reader.map_err(&failed)?;
             let start = first;
             for (group, &len) in shard.groups.iter().enumerate() {
                 let end = first + len;
                 if rows.peek().is_some_and(|&row| row < end) {
-                    let mut column = shard.column(&reader, group).map_err(&failed)?;
+                    let mut column = guarded(|| shard.column(&reader, group)).map_err(&failed)?;
                     while rows.peek().is_some_and(|&row| row < end) {
-                        let read = column.next(at_once).map_err(&failed)?;
+                        let read = guarded(|| column.next(at_once)).map_err(&failed)?;
                         if read.is_empty() {
                             return Err(bad(&shard.path, "a row group has fewer images than rows"));
                         }

@@ -89,12 +89,13 @@ fn outputs(
     Ok(chosen.map(|port| (id, port.clone(), result.outputs[&port.name])).collect())
 }
 
-/// `graph[k=5].graph.safetensors`; an output named like its stage is not named again.
+/// `graph[k=5].graph.safetensors`; an output named like its stage or its extension is not named again.
 fn file_name(project: &Project, id: InstanceId, port: &Port) -> String {
     let instance = project.graph.instance_name(id).replace(['/', '\0'], "_");
-    let output =
-        if port.name == project.graph.instance(id).stage { String::new() } else { format!(".{}", port.name) };
-    format!("{instance}{output}.{}", port.kind.extension())
+    let extension = port.kind.extension();
+    let told = port.name == project.graph.instance(id).stage || port.name == extension;
+    let output = if told { String::new() } else { format!(".{}", port.name) };
+    format!("{instance}{output}.{extension}")
 }
 
 /// Copies a file, whole or not at all.

@@ -1,17 +1,17 @@
 //! Measures how many images a second the loader makes views of, and nothing else:
-//! `loader_speed SOURCE [VIEWS] [THREADS]`, with a source and views as in a pipeline, for instance
-//! `loader_speed 'HuggingFace(folder: "cifar10")' 'SimClr()' 2`.
+//! `loader_speed IMAGES [VIEWS] [THREADS]`, with images and views as in a pipeline, for instance
+//! `loader_speed '(source: HuggingFace(folder: "cifar10"))' 'SimClr()' 2`. `loader_speed.py` measures torchvision's.
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ablate_data::{Images, Loader, Loading, Position, Source, Views};
+use ablate_data::{Images, Loader, Loading, Position, Views};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let source: Source = ron::from_str(&arguments.next().unwrap_or("FashionMnistMini".to_owned()))?;
+    let images: Images = ron::from_str(&arguments.next().unwrap_or("(source: FashionMnistMini)".to_owned()))?;
     let views: Views = ron::from_str(&arguments.next().unwrap_or("SimClr()".to_owned()))?;
     let threads = arguments.next().map_or(Ok(2), |text| text.parse())?;
 
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()?
-        .install(|| Images::new(source).read(Path::new(".")))?;
+        .install(|| images.read(Path::new(".")))?;
     println!("{} images read in {:.2} s", set.len(), start.elapsed().as_secs_f64());
     let loader = Loader::new(Loading {
         rows: (0..set.len() as u32).collect(),

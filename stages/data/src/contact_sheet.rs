@@ -27,7 +27,8 @@ impl ContactSheet {
         Self { side, rows: Vec::new() }
     }
 
-    /// Adds a row. Pictures larger than a cell are made smaller, with their aspect ratio; smaller ones stay as they are.
+    /// Adds a row. Pictures larger than a cell are made smaller, with their aspect ratio; in smaller ones each pixel becomes as
+    /// large a square as fits.
     pub fn push(&mut self, images: impl IntoIterator<Item = Image>) {
         let row = images.into_iter().map(|image| fit(image, self.side)).collect();
         self.rows.push(row);
@@ -102,10 +103,18 @@ pub fn views_sheet(images: &ImageSet, views: &[Augmentation], seed: u64) -> Resu
 fn fit(image: Image, side: usize) -> Image {
     let longer = image.height().max(image.width());
     if longer <= side {
-        return image;
+        return magnified(&image, side / longer);
     }
     let scaled = |length: usize| (length * side / longer).max(1);
     Resizing::Stretch(scaled(image.height()), scaled(image.width())).apply(&image)
+}
+
+/// The image with each pixel a square of `factor` pixels.
+fn magnified(image: &Image, factor: usize) -> Image {
+    let (height, width) = (image.height() * factor, image.width() * factor);
+    let places = (0..height).flat_map(|row| (0..width).map(move |column| (row / factor, column / factor)));
+    let pixels = places.flat_map(|(row, column)| image.pixel(row, column)).copied().collect();
+    Image::new(height, width, image.channels(), pixels)
 }
 
 #[cfg(test)]
@@ -116,12 +125,13 @@ mod tests {
     #[test]
     fn pictures_stand_in_the_middle_of_their_cells() {
         let mut sheet = ContactSheet::new(4);
-        sheet.push([Image::new(2, 2, 1, vec![10; 4]), Image::new(8, 4, 3, [1, 2, 3].repeat(32))]);
+        sheet.push([Image::new(1, 2, 1, vec![10, 20]), Image::new(8, 4, 3, [1, 2, 3].repeat(32))]);
         sheet.push([Image::new(4, 4, 3, vec![7; 48])]);
         let found = decode(&sheet.png().unwrap()).unwrap();
         assert_eq!((found.height(), found.width()), (14, 14));
         let at = |row, column| found.pixel(row, column).to_vec();
-        assert_eq!([at(2, 2), at(3, 3), at(4, 4), at(5, 5)], [[255; 3], [10; 3], [10; 3], [255; 3]]);
+        // Two pixels become two squares of two.
+        assert_eq!([at(2, 2), at(3, 2), at(4, 3), at(4, 5)], [[255; 3], [10; 3], [10; 3], [20; 3]]);
         // Eight rows of four columns become four of two.
         assert_eq!([at(2, 8), at(2, 9), at(5, 10), at(2, 11)], [[255; 3], [1, 2, 3], [1, 2, 3], [255; 3]]);
         assert_eq!([at(8, 2), at(11, 5), at(8, 8)], [[7; 3], [7; 3], [255; 3]]);

@@ -128,9 +128,10 @@ fn valid(set: &ImageSet) -> bool {
     let labels = -1..set.classes.len() as i64;
     let images = match &set.images {
         Stored::Pixels(pixels) => pixels.len(),
-        Stored::Files(files) => files.paths.len(),
+        Stored::Files(files) => files.digests.len(),
     };
     (set.split.len(), images) == (set.labels.len(), set.labels.len())
+        && set.names.as_ref().is_none_or(|names| names.len() == set.len())
         && !set.is_empty()
         && set.labels.iter().all(|label| labels.contains(label))
 }

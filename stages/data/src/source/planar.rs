@@ -107,7 +107,7 @@ impl Gathered {
         assert_eq!((bytes.len(), split.len()), (labels.len() * image.len(), labels.len()));
         let Planar { height, width, channels, .. } = image;
         let images = Stored::Pixels(Pixels { height, width, channels, bytes });
-        ImageSet { name: name.into(), classes, labels, split, images }
+        ImageSet { name: name.into(), classes, labels, split, images, names: None }
     }
 }
 

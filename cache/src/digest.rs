@@ -16,6 +16,9 @@ const SMALL: usize = 64 << 10;
 /// speed of `b3sum`, which maps it.
 const PIECE: usize = 4 << 20;
 
+/// Bytes from which on a private file is mapped.
+const MAPPED: u64 = 16 << 20;
+
 /// A digest that is not 64 hexadecimal digits.
 #[derive(Debug, Error)]
 #[error("`{0}` is not a digest: expected 64 hexadecimal digits")]
@@ -138,6 +141,17 @@ impl Digest {
         Ok((Self(*hasher.finalize().as_bytes()), size))
     }
 
+    /// The same of the file at `path`, which nobody else writes to: a large one is mapped, which saves copying it. A writer
+    /// who cuts it short meanwhile kills this process.
+    pub(crate) fn of_private_file(file: &File, path: &Path) -> io::Result<(Self, u64)> {
+        if file.metadata()?.len() < MAPPED {
+            return Self::of_open_file(file, |_| {});
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_mmap_rayon(path)?;
+        Ok((Self(*hasher.finalize().as_bytes()), hasher.count()))
+    }
+
     /// The digest of what a reader gives.
     ///
     /// # Errors
@@ -191,6 +205,17 @@ mod tests {
             let path = dir.path().join(len.to_string());
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(Digest::of_file(&path).unwrap(), Digest::of_bytes(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_mapped_file_has_the_same_digest_and_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for len in [MAPPED - 1, MAPPED, MAPPED + 1] {
+            std::fs::write(&path, vec![7; usize::try_from(len).unwrap()]).unwrap();
+            let expected = (Digest::of_file(&path).unwrap(), len);
+            assert_eq!(Digest::of_private_file(&File::open(&path).unwrap(), &path).unwrap(), expected);
         }
     }
 }

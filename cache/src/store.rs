@@ -240,7 +240,7 @@ impl Store {
     }
 
     /// Moves a finished file into the store. The file must be on the store's file system, as an [`Attempt`] is, and
-    /// nobody may write to it any more. Hold a [`Store::pin`] from before this until the result that names the object
+    /// nobody may write to it any more: who cuts it short may kill this process. Hold a [`Store::pin`] from before this until the result that names the object
     /// is published: else gc may take it in between.
     ///
     /// # Errors
@@ -255,7 +255,7 @@ impl Store {
             }
             Found::Damaged(fault) => return Err(failed("cannot open", path)(io::Error::other(fault))),
         };
-        let (digest, size) = Digest::of_open_file(&file, |_| {}).map_err(failed("cannot read", path))?;
+        let (digest, size) = Digest::of_private_file(&file, path).map_err(failed("cannot read", path))?;
         durable::protect(&file).map_err(failed("cannot set the mode of", path))?;
         // Its age in the store is what gc goes by, not how long ago the stage wrote it.
         durable::freshen(&file).map_err(failed("cannot set the time of", path))?;

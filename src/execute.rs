@@ -50,7 +50,7 @@ pub struct Summary {
     pub outcome: Outcome,
     /// How many instances came to what end.
     pub counts: Counts,
-    /// What became of each instance, by [`InstanceId`].
+    /// What became of each instance, by [`InstanceId`](crate::graph::InstanceId).
     pub ends: Vec<End>,
 }
 

@@ -31,6 +31,7 @@ pub mod rows;
 pub mod runs;
 pub mod scheduler;
 pub mod source;
+pub mod stats;
 pub mod syntax;
 #[cfg(feature = "tables")]
 pub mod table;

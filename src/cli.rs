@@ -12,6 +12,8 @@ mod new;
 mod plan;
 mod preview;
 mod project;
+#[cfg(feature = "tables")]
+mod results;
 mod run;
 mod runs;
 mod select;
@@ -104,6 +106,8 @@ pub struct Context<'a> {
     pub err: &'a mut dyn Write,
     /// Whether `err` is a terminal.
     pub terminal: bool,
+    /// The width of the terminal that `out` is, where it is one.
+    pub width: Option<usize>,
 }
 
 /// Why a command did not do what was asked.
@@ -149,9 +153,16 @@ pub fn main(registry: &Registry) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "this is where settings come in")]
     let store = std::env::var_os("ABLATE_STORE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let mut context = Context { registry, store, out: &mut out, err: &mut err, terminal };
+    let width = out.is_terminal().then(|| terminal_width(&out));
+    let mut context = Context { registry, store, out: &mut out, err: &mut err, terminal, width };
     let code = catch_unwind(AssertUnwindSafe(|| dispatch(std::env::args_os(), &mut context)));
     ExitCode::from(code.unwrap_or(exit::BUG))
+}
+
+/// The columns of a terminal; 80 where it does not say.
+fn terminal_width(out: &io::Stdout) -> usize {
+    let size = rustix::termios::tcgetwinsize(out).map_or(0, |size| size.ws_col);
+    if size == 0 { 80 } else { size.into() }
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>) -> u8 {

@@ -151,7 +151,7 @@ impl Graph {
         });
         let stages: BTreeSet<&str> = instances.iter().map(|instance| instance.stage.as_str()).collect();
         let shows = |table: &TableSpec| {
-            table.cells.iter().any(|(_, cell)| stages.contains(cell.metric().stage.as_str()))
+            table.cells.iter().any(|(_, cell)| stages.contains(cell.metric.stage.as_str()))
         };
         let tables = tables.into_iter().filter(shows).collect();
         let trials = trials.collect();

@@ -4,6 +4,7 @@ mod compose;
 mod overrides;
 mod read;
 mod sweep;
+mod table;
 
 use std::fmt;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::path::Path;
 use crate::diagnostic::Diagnostics;
 use crate::resources::Resources;
 use crate::source::{SourceId, SourceMap, Span};
+use crate::stats::Test;
 use crate::syntax::{Name, Node};
 
 pub use compose::{MAX_FILE_BYTES, MAX_FILES};
@@ -164,6 +166,12 @@ pub struct TableDraft {
     pub columns: Vec<Name>,
     /// What its cells show, in the order written.
     pub cells: Vec<CellDraft>,
+    /// Axes and the labels that cells are compared with.
+    pub baseline: Vec<(Name, Name)>,
+    /// How they are compared.
+    pub test: Test,
+    /// Where published values go.
+    pub published: Placing,
 }
 
 /// A cell as written.
@@ -188,19 +196,124 @@ pub struct TableSpec {
     pub columns: Vec<String>,
     /// Column name → what its cells show, in the order written.
     pub cells: Vec<(String, Cell)>,
-    /// Where it was written.
-    pub span: Span,
+    /// Axis → label: each cell is compared with the one that has these labels and is like it otherwise. Empty where
+    /// nothing is compared.
+    pub baseline: Vec<(String, String)>,
+    /// How they are compared.
+    pub test: Test,
+    /// Where published values go.
+    pub published: Placing,
+}
+
+impl TableSpec {
+    /// The metrics of its cells, each once.
+    pub fn metrics(&self) -> Vec<MetricRef> {
+        let mut metrics = Vec::new();
+        self.cells.iter().for_each(|(_, cell)| add(&mut metrics, &cell.metric));
+        metrics
+    }
+
+    /// This table with what another of its name has beside it: further axes and cells.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        other.rows.iter().for_each(|axis| add(&mut self.rows, axis));
+        other.columns.iter().for_each(|axis| add(&mut self.columns, axis));
+        self.rows.retain(|axis| !self.columns.contains(axis));
+        let known = |cells: &[(String, Cell)], title: &str, cell: &Cell| {
+            cells.iter().any(|(other, known)| other == title && known.metric == cell.metric)
+        };
+        for (title, cell) in &other.cells {
+            if !known(&self.cells, title, cell) {
+                self.cells.push((title.clone(), cell.clone()));
+            }
+        }
+        other.baseline.iter().for_each(|choice| add(&mut self.baseline, choice));
+        self
+    }
+}
+
+/// Adds what is not there yet.
+fn add<T: Clone + PartialEq>(to: &mut Vec<T>, item: &T) {
+    if !to.contains(item) {
+        to.push(item.clone());
+    }
+}
+
+/// Where published values go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placing {
+    /// Beside our value of the same labels, with the difference; in a row of their own where there is none.
+    #[default]
+    Beside,
+    /// In rows of their own.
+    Rows,
 }
 
 /// What a cell shows of the trials that fall into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cell {
-    /// Mean ± sample standard deviation over seeds.
-    MeanStd(MetricRef),
-    /// Mean over seeds.
-    Mean(MetricRef),
-    /// Median over seeds.
-    Median(MetricRef),
+pub struct Cell {
+    /// The metric it is made of.
+    pub metric: MetricRef,
+    /// What it shows of it.
+    pub show: Show,
+    /// Which values are better; `None` where nobody knows, and none is marked as best.
+    pub better: Option<Better>,
+    /// Whether a fraction is shown as a percentage.
+    pub percent: bool,
+    /// Digits after the point; `None` for as many as suit the value.
+    pub digits: Option<usize>,
+}
+
+/// What is shown of a metric over seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Mean ± sample standard deviation.
+    MeanStd,
+    /// Mean with its 95 % confidence interval.
+    MeanCi,
+    /// Mean.
+    Mean,
+    /// Median.
+    Median,
+    /// The best value.
+    Best,
+    /// How many values there are.
+    Count,
+}
+
+impl Show {
+    /// Each of them by the word in pipeline files.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("MeanStd", Self::MeanStd),
+        ("MeanCi", Self::MeanCi),
+        ("Mean", Self::Mean),
+        ("Median", Self::Median),
+        ("Best", Self::Best),
+        ("Count", Self::Count),
+    ];
+}
+
+/// Which values of a metric are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Those that are higher.
+    Higher,
+    /// Those that are lower.
+    Lower,
+}
+
+impl Better {
+    /// What is better of a metric of this name, by its words between `_`: `top1_accuracy`, `validation_loss`.
+    pub fn of(metric: &str) -> Option<Self> {
+        metric.split('_').rev().find_map(|word| match word {
+            "accuracy" | "acc" | "nmi" | "ari" | "ami" | "purity" | "f1" | "auc" | "auroc" | "precision"
+            | "recall" | "map" | "homophily" => Some(Self::Higher),
+            "loss" | "error" | "err" | "nll" | "ece" | "mse" | "mae" | "rmse" | "perplexity" | "seconds" => {
+                Some(Self::Lower)
+            }
+            _ => None,
+        })
+    }
 }
 
 /// A metric of a stage, written `probe.accuracy`.
@@ -210,15 +323,6 @@ pub struct MetricRef {
     pub stage: String,
     /// The metric's name.
     pub metric: String,
-}
-
-impl Cell {
-    /// The metric it is made of.
-    pub fn metric(&self) -> &MetricRef {
-        match self {
-            Self::MeanStd(metric) | Self::Mean(metric) | Self::Median(metric) => metric,
-        }
-    }
 }
 
 impl fmt::Display for MetricRef {

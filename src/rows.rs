@@ -1,6 +1,6 @@
 //! Results as rows: one for each point and seed that the chosen metrics can tell apart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use ablate_stage::cache::ActionResult;
 
@@ -14,6 +14,8 @@ pub enum Outcome<'a> {
     Done(&'a ActionResult),
     /// It has not run yet.
     Missing,
+    /// A run is at it, or at what it depends on.
+    Running,
     /// Its last attempt failed, or what it depends on did.
     Failed,
 }
@@ -25,6 +27,8 @@ pub enum Value {
     Measured(f64),
     /// Its stage has not run yet.
     Missing,
+    /// A run is at its stage, or at what that depends on.
+    Running,
     /// Its stage failed.
     Failed,
     /// Its stage ran and reported no metric of that name.
@@ -36,7 +40,18 @@ impl Value {
     pub fn number(self) -> Option<f64> {
         match self {
             Self::Measured(value) => Some(value),
-            Self::Missing | Self::Failed | Self::Unreported => None,
+            Self::Missing | Self::Running | Self::Failed | Self::Unreported => None,
+        }
+    }
+
+    /// Why there is no number, in a word; `done` where there is one.
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Measured(_) => "done",
+            Self::Missing => "missing",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Unreported => "not reported",
         }
     }
 }
@@ -48,6 +63,8 @@ pub struct Row {
     pub point: Vec<Option<usize>>,
     /// The seed; `None` where it reaches none of the metrics' stages.
     pub seed: Option<u64>,
+    /// The instances that report, in the order of [`Rows::stages`].
+    pub instances: Vec<Option<InstanceId>>,
     /// In the order of [`Rows::metrics`].
     pub values: Vec<Value>,
 }
@@ -57,6 +74,8 @@ pub struct Row {
 pub struct Rows {
     /// The metrics.
     pub metrics: Vec<MetricRef>,
+    /// The stages that report them, each once.
+    pub stages: Vec<String>,
     /// The rows, each point and seed once.
     pub rows: Vec<Row>,
 }
@@ -64,11 +83,20 @@ pub struct Rows {
 /// Gathers metrics. Trials that differ only in axes none of the metrics' stages carries are one row, so a result that
 /// several trials share counts once.
 pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Rows {
+    let mut stages: Vec<String> = Vec::new();
+    let mut reporters = Vec::new();
+    for metric in metrics {
+        let known = stages.iter().position(|stage| *stage == metric.stage);
+        reporters.push(known.unwrap_or_else(|| {
+            stages.push(metric.stage.clone());
+            stages.len() - 1
+        }));
+    }
     let mut rows: Vec<Row> = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     for trial in &graph.trials {
         let instances: Vec<Option<InstanceId>> =
-            metrics.iter().map(|metric| trial.instances.get(metric.stage.as_str()).copied()).collect();
+            stages.iter().map(|stage| trial.instances.get(stage.as_str()).copied()).collect();
         if instances.iter().all(Option::is_none) {
             continue;
         }
@@ -80,16 +108,18 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
         if !seen.insert((point.clone(), seed)) {
             continue;
         }
-        let values = metrics.iter().zip(&instances).map(|(metric, &id)| match id.map(&outcome) {
+        let value = |(metric, &reporter): (&MetricRef, &usize)| match instances[reporter].map(&outcome) {
             Some(Outcome::Done(result)) => {
                 result.metrics.get(&metric.metric).map_or(Value::Unreported, |&value| Value::Measured(value))
             }
             Some(Outcome::Failed) => Value::Failed,
+            Some(Outcome::Running) => Value::Running,
             Some(Outcome::Missing) | None => Value::Missing,
-        });
-        rows.push(Row { point, seed, values: values.collect() });
+        };
+        let values = metrics.iter().zip(&reporters).map(value).collect();
+        rows.push(Row { point, seed, instances, values });
     }
-    Rows { metrics: metrics.to_vec(), rows }
+    Rows { metrics: metrics.to_vec(), stages, rows }
 }
 
 /// Every metric any finished instance reports, in order of stage and name.

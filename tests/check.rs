@@ -628,8 +628,30 @@ fn the_shape_of_the_file() {
        |
     11 |         tables: {"t": (rows: [], cell: Mean("x")), "u": (rows: ["e"]), "v": (rows: [], cells: {"A": Max("a.b")})},
        |                                                                                                     ^^^
-       = help: one of: `MeanStd`, `Mean`, `Median`
+       = help: one of: `MeanStd`, `MeanCi`, `Mean`, `Median`, `Best`, `Count`
     "#);
+}
+
+#[test]
+fn the_shape_of_a_table() {
+    let text = r#"(
+        name: "x",
+        stages: {"a": (stage: Embed())},
+        axes: {"b": [1, 2]},
+        tables: {
+            "r": (rows: [], cell: Best("a.b")),
+            "s": (rows: [], cell: Mean("a.b", Highest, Digits(99))),
+            "t": (rows: [], cell: Mean("a.b"), test: Welch, published: "Beside", baseline: ["b"]),
+            "u": (rows: [], cell: "a.b"),
+        },
+    )"#;
+    insta::assert_snapshot!(check(text));
+}
+
+#[test]
+fn a_baseline_names_axes_and_values_there_are() {
+    let baseline = r#"cell: MeanStd("probe.accuracy"), baseline: {"graph.k": 50, "graph": 5}"#;
+    insta::assert_snapshot!(spoil(&[(r#"cell: MeanStd("probe.accuracy")"#, baseline)]));
 }
 
 #[test]

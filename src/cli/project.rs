@@ -14,7 +14,7 @@ use crate::plan::{Files, Plan, plan};
 use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub struct Changes {
     /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
     #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]

@@ -138,10 +138,10 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     }
     #[cfg(feature = "tables")]
     if !args.json {
-        for table in &graph.tables {
-            let table = crate::table::build(graph, table, |id| summary.ends[id.0].outcome())
-                .map_err(|error| Failure::new(exit::BUG, error))?;
-            writeln!(context.out, "\n{}", table.to_terminal())?;
+        let look = super::results::look(context);
+        let tables = super::results::tables(&project, |id| summary.ends[id.0].outcome())?;
+        for table in tables {
+            writeln!(context.out, "\n{}", table.to_terminal(look))?;
         }
     }
     Ok(match summary.outcome {

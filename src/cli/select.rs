@@ -43,7 +43,7 @@ impl Part {
                 .graph
                 .tables
                 .iter()
-                .flat_map(|table| table.cells.iter().map(|(_, cell)| cell.metric().stage.clone()))
+                .flat_map(|table| table.cells.iter().map(|(_, cell)| cell.metric.stage.clone()))
                 .collect();
             project.graph = project.graph.only(|graph, id| stages.contains(&graph.instance(id).stage));
         }

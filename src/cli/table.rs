@@ -1,33 +1,42 @@
 //! `ablate table`.
 
-use std::collections::BTreeSet;
-use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use polars::prelude::PolarsError;
 
-use super::project::{Project, Source};
+use super::project::{Changes, Project, Source};
+use super::results::{self, Results, bug};
 use super::{Context, Failure, exit};
-use crate::graph::InstanceId;
-use crate::journal::{self, Event};
-use crate::plan::Plan;
-use crate::rows::{Outcome, all_metrics, gather};
-use crate::table::{self, Table};
+use crate::pipeline::{MetricRef, TableSpec};
+use crate::rows::all_metrics;
+use crate::table::{self, Filter, Look, PIPELINE, Published, Table, Trials};
 
 /// Print a pipeline's tables from what is in the store; nothing is run
 #[derive(Args)]
 pub struct Tables {
+    /// The pipeline file; of several, tables of one name become one, with the pipelines as rows
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    source: Source,
-    /// The table; all of them if none is named
-    name: Option<String>,
-    /// How tables are written
-    #[arg(long, value_enum, default_value = "terminal")]
-    format: Format,
-    /// In place of tables, every metric of every trial, as Parquet where `--to` ends in `.parquet`, else as CSV
-    #[arg(long, conflicts_with_all = ["name", "format"])]
+    changes: Changes,
+    /// Only this table
+    #[arg(long, value_name = "NAME", help_heading = "Pipeline")]
+    table: Vec<String>,
+    /// How tables are written; by default as the ending of `--to` says, else for a terminal
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// In place of tables, every metric of every trial with its key, duration and device, as CSV or Parquet
+    #[arg(long, conflicts_with = "table")]
     trials: bool,
+    /// Only these trials: `method=SimCLR,NNCLR`, `features!=raw`, `seed=0` or `probe.accuracy>=0.8`
+    #[arg(long = "where", value_name = "CONDITION", value_parser = Filter::parse)]
+    filters: Vec<Filter>,
+    /// In place of the declared tables, one of these axes over the trials of all others
+    #[arg(long, value_name = "AXES", value_delimiter = ',', conflicts_with_all = ["table", "trials"])]
+    group_by: Vec<String>,
+    /// With `--group-by` or `--trials`: only this metric
+    #[arg(long, value_name = "STAGE.METRIC")]
+    metric: Vec<String>,
     /// The file to write; standard output if none is named
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
@@ -42,29 +51,29 @@ enum Format {
     Markdown,
     /// Comma-separated values, as shown in the table
     Csv,
+    /// The numbers behind each cell
+    Parquet,
+    /// LaTeX, with booktabs
+    Latex,
+    /// A page
+    Html,
 }
 
 /// Prints the tables.
 pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.source, context)?;
-    let plan = project.plan()?;
-    let failed = failed(&project);
-    let outcome = |id: InstanceId| outcome(&project, &plan, &failed, id);
+    let format = args.format.unwrap_or_else(|| format_of(args.to.as_deref()));
+    let mut all = Vec::new();
+    for file in &args.files {
+        let source = Source { file: file.clone(), changes: args.changes.clone() };
+        all.push(Results::of(Project::open(&source, context)?)?);
+    }
     let bytes = if args.trials {
-        let rows = gather(&project.graph, &all_metrics(&project.graph, outcome), outcome);
-        let mut frame = table::frame(&project.graph, &rows).map_err(bug)?;
-        let mut bytes = Cursor::new(Vec::new());
-        if args.to.as_ref().is_some_and(|path| path.extension().is_some_and(|ext| ext == "parquet")) {
-            table::write_parquet(&mut frame, &mut bytes).map_err(bug)?;
-        } else {
-            table::write_csv(&mut frame, &mut bytes).map_err(bug)?;
-        }
-        bytes.into_inner()
+        trials(args, &all, format)?
     } else {
-        let chosen = chosen(&project, args.name.as_deref())?;
-        let built = chosen.into_iter().map(|spec| table::build(&project.graph, spec, outcome));
-        let texts = built.map(|built| built.and_then(|table| text(&table, args.format)));
-        texts.collect::<Result<Vec<String>, _>>().map_err(bug)?.join("\n").into_bytes()
+        let tables =
+            if args.group_by.is_empty() { declared(args, &all)? } else { vec![grouped(args, &all)?] };
+        let look = if args.to.is_none() { results::look(context) } else { Look::default() };
+        written(&tables, format, look)?
     };
     match &args.to {
         Some(path) => std::fs::write(path, bytes).map_err(|error| {
@@ -75,57 +84,169 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn text(table: &Table, format: Format) -> Result<String, PolarsError> {
-    match format {
-        Format::Terminal => Ok(table.to_terminal()),
-        Format::Markdown => Ok(table.to_markdown()),
-        Format::Csv => table.to_csv(),
+fn format_of(to: Option<&Path>) -> Format {
+    match to.and_then(Path::extension).and_then(|ending| ending.to_str()) {
+        Some("md") => Format::Markdown,
+        Some("csv") => Format::Csv,
+        Some("parquet") => Format::Parquet,
+        Some("tex") => Format::Latex,
+        Some("html") => Format::Html,
+        _ => Format::Terminal,
     }
 }
 
-fn chosen<'a>(
-    project: &'a Project,
-    name: Option<&str>,
-) -> Result<Vec<&'a crate::pipeline::TableSpec>, Failure> {
-    let tables = &project.graph.tables;
-    let chosen: Vec<_> = tables.iter().filter(|table| name.is_none_or(|name| table.name == name)).collect();
-    if chosen.is_empty() {
-        let known: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-        let known = if known.is_empty() {
-            "it declares none".to_owned()
-        } else {
-            format!("it has {}", known.join(", "))
+fn written(tables: &[Table], format: Format, look: Look) -> Result<Vec<u8>, Failure> {
+    let texts = |text: &dyn Fn(&Table) -> String| {
+        tables.iter().map(text).collect::<Vec<String>>().join("\n").into_bytes()
+    };
+    Ok(match format {
+        Format::Terminal => texts(&|table| table.to_terminal(look)),
+        Format::Markdown => texts(&Table::to_markdown),
+        Format::Csv => texts(&Table::to_csv),
+        Format::Latex => texts(&Table::to_latex),
+        Format::Html => {
+            let body: Vec<String> = tables.iter().map(Table::to_html).collect();
+            let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+            table::document(&names.join(", "), &body.join("\n")).into_bytes()
+        }
+        Format::Parquet => match tables {
+            [table] => table.to_parquet().map_err(bug)?,
+            several => {
+                let names: Vec<&str> = several.iter().map(|table| table.name.as_str()).collect();
+                let names = names.join(", ");
+                return Err(usage(format!("Parquet holds one table; choose with `--table` among {names}")));
+            }
+        },
+    })
+}
+
+/// The declared tables; those of one name in several pipelines become one.
+fn declared(args: &Tables, all: &[Results]) -> Result<Vec<Table>, Failure> {
+    let mut names: Vec<&str> = Vec::new();
+    for spec in all.iter().flat_map(|results| &results.project.graph.tables) {
+        if !names.contains(&spec.name.as_str()) {
+            names.push(&spec.name);
+        }
+    }
+    if let Some(unknown) = args.table.iter().find(|name| !names.contains(&name.as_str())) {
+        let wanted = format!("the pipeline has no such thing as a table `{unknown}`");
+        return Err(usage(format!("{wanted}; {}", known(&names))));
+    }
+    if names.is_empty() {
+        return Err(usage("the pipeline has no such thing as a table; it declares none".to_owned()));
+    }
+    names.retain(|name| args.table.is_empty() || args.table.iter().any(|wanted| wanted == name));
+    names.into_iter().map(|name| one(args, all, name)).collect()
+}
+
+fn known(names: &[&str]) -> String {
+    if names.is_empty() { "it declares none".to_owned() } else { format!("it has {}", names.join(", ")) }
+}
+
+/// A table, of all pipelines that declare it.
+fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
+    let mut whole: Option<(TableSpec, Trials, Vec<Published>)> = None;
+    for (results, label) in all.iter().zip(labels(all)) {
+        let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
+        let published = results::published(&results.project.file, spec)?;
+        let trials = Trials::gather(&results.project.graph, &spec.metrics(), |id| results.outcome(id));
+        let trials = trials.and_then(|trials| labelled(trials, label.as_deref())).map_err(bug)?;
+        whole = Some(match whole {
+            None => (spec.clone(), trials, published),
+            Some((first, before, mut known)) => {
+                known
+                    .extend(published.into_iter().filter(|entry| !known.contains(entry)).collect::<Vec<_>>());
+                (first.and(spec), before.and(trials).map_err(bug)?, known)
+            }
+        });
+    }
+    let (mut spec, trials, published) = whole.expect("its name was found in one of them");
+    if all.len() > 1 {
+        spec.rows.insert(0, PIPELINE.to_owned());
+    }
+    let trials = trials.filter(&args.filters).map_err(usage)?;
+    table::build(&trials, &spec, &published).map_err(bug)
+}
+
+/// The trials of every pipeline, with the chosen metrics or all there are.
+fn everything(
+    args: &Tables,
+    all: &[Results],
+    gather: impl Fn(&Results, &[MetricRef]) -> Result<Trials, Failure>,
+) -> Result<(Trials, Vec<MetricRef>), Failure> {
+    let mut found: Vec<MetricRef> = Vec::new();
+    let mut whole: Option<Trials> = None;
+    for (results, label) in all.iter().zip(labels(all)) {
+        let metrics = all_metrics(&results.project.graph, |id| results.outcome(id));
+        let wanted = |metric: &MetricRef| {
+            args.metric.is_empty() || args.metric.iter().any(|wanted| *wanted == metric.to_string())
         };
-        let wanted = name.map_or("a table".to_owned(), |name| format!("a table `{name}`"));
-        return Err(Failure::new(
-            exit::USAGE,
-            format!("the pipeline has no such thing as {wanted}; {known}"),
-        ));
+        let metrics: Vec<MetricRef> = metrics.into_iter().filter(wanted).collect();
+        let trials = labelled(gather(results, &metrics)?, label.as_deref()).map_err(bug)?;
+        found.extend(metrics.into_iter().filter(|metric| !found.contains(metric)).collect::<Vec<_>>());
+        whole = Some(match whole {
+            None => trials,
+            Some(before) => before.and(trials).map_err(bug)?,
+        });
     }
-    Ok(chosen)
+    let missing =
+        args.metric.iter().find(|wanted| !found.iter().any(|metric| metric.to_string() == **wanted));
+    if let Some(missing) = missing {
+        return Err(usage(format!("no trial has reported a metric `{missing}` yet")));
+    }
+    let whole = whole.expect("a file is required");
+    Ok((whole.filter(&args.filters).map_err(usage)?, found))
 }
 
-fn outcome<'a>(project: &Project, plan: &'a Plan, failed: &BTreeSet<String>, id: InstanceId) -> Outcome<'a> {
-    match plan.state(id).result() {
-        Some(result) => Outcome::Done(result),
-        None if failed.contains(&project.graph.instance_name(id)) => Outcome::Failed,
-        None => Outcome::Missing,
+fn trials(args: &Tables, all: &[Results], format: Format) -> Result<Vec<u8>, Failure> {
+    let (mut trials, _) = everything(args, all, |results, metrics| {
+        let action = |id| results.plan.state(id).action();
+        Trials::detail(&results.project.graph, metrics, |id| results.outcome(id), action).map_err(bug)
+    })?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    match format {
+        Format::Parquet => table::write_parquet(&mut trials.frame, &mut bytes).map_err(bug)?,
+        Format::Csv | Format::Terminal => table::write_csv(&mut trials.frame, &mut bytes).map_err(bug)?,
+        Format::Markdown | Format::Latex | Format::Html => {
+            return Err(usage("trials are written as `csv` or `parquet`".to_owned()));
+        }
+    }
+    Ok(bytes.into_inner())
+}
+
+fn grouped(args: &Tables, all: &[Results]) -> Result<Table, Failure> {
+    let (trials, metrics) = everything(args, all, |results, metrics| {
+        Trials::gather(&results.project.graph, metrics, |id| results.outcome(id)).map_err(bug)
+    })?;
+    if metrics.is_empty() {
+        return Err(Failure::new(exit::FAILED, "no trial has reported a metric yet"));
+    }
+    let axes = args.group_by.iter().map(|axis| table::column(&trials, axis)).collect::<Result<Vec<_>, _>>();
+    let axes = axes.map_err(usage)?;
+    if let Some(odd) = axes.iter().find(|axis| !trials.axes.contains(axis)) {
+        return Err(usage(format!("`{odd}` is no axis")));
+    }
+    table::by(&trials, &axes, &metrics).map_err(bug)
+}
+
+fn labelled(trials: Trials, label: Option<&str>) -> Result<Trials, polars::prelude::PolarsError> {
+    match label {
+        Some(label) => trials.with_axis(PIPELINE, label),
+        None => Ok(trials),
     }
 }
 
-/// The instances that failed, or were skipped for one that did, in the last run of this pipeline. What can't be read of its
-/// journal is not known to have failed.
-fn failed(project: &Project) -> BTreeSet<String> {
-    let runs = project.store.runs();
-    let last = journal::last_run(&runs, Some(&project.graph.name)).ok().flatten();
-    let entries = last.and_then(|run| journal::read(&runs, &run).ok()).unwrap_or_default();
-    let failed = entries.into_iter().filter_map(|entry| match entry.event {
-        Event::Failed { instance, .. } | Event::Skipped { instance, .. } => Some(instance),
-        _ => None,
-    });
-    failed.collect()
+/// What tells pipelines apart: their names, or their files where names are the same; nothing where there is only one.
+fn labels(all: &[Results]) -> Vec<Option<String>> {
+    let label = |results: &Results| {
+        let name = &results.project.graph.name;
+        let is_shared = all.iter().filter(|other| other.project.graph.name == *name).count() > 1;
+        let label = if is_shared { results.project.file.display().to_string() } else { name.clone() };
+        (all.len() > 1).then_some(label)
+    };
+    all.iter().map(label).collect()
 }
 
-fn bug(error: PolarsError) -> Failure {
-    Failure::new(exit::BUG, error)
+fn usage(message: String) -> Failure {
+    Failure::new(exit::USAGE, message)
 }

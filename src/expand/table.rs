@@ -11,6 +11,7 @@ use crate::syntax::Name;
 pub(super) fn check(pipeline: &Pipeline, variants: &[Variants], wrong: &mut Diagnostics) -> Vec<TableSpec> {
     for table in &pipeline.tables {
         check_axes(pipeline, table, wrong);
+        check_baseline(pipeline, table, wrong);
         for cell in &table.cells {
             check_metric(pipeline, cell, variants, wrong);
         }
@@ -21,13 +22,20 @@ pub(super) fn check(pipeline: &Pipeline, variants: &[Variants], wrong: &mut Diag
         rows: texts(&table.rows),
         columns: texts(&table.columns),
         cells: table.cells.iter().map(|cell| (cell.title.clone(), cell.cell.clone())).collect(),
-        span: table.name.span,
+        baseline: table
+            .baseline
+            .iter()
+            .map(|(axis, label)| (axis.text.clone(), label.text.clone()))
+            .collect(),
+        test: table.test,
+        published: table.published,
     };
     pipeline.tables.iter().map(table).collect()
 }
 
 fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) {
-    for axis in table.rows.iter().chain(&table.columns) {
+    let compared = table.baseline.iter().map(|(axis, _)| axis);
+    for axis in table.rows.iter().chain(&table.columns).chain(compared) {
         if !pipeline.axes.iter().any(|known| known.name.text == axis.text) {
             let names = pipeline.axes.iter().map(|axis| axis.name.text.as_str());
             let error = Diagnostic::new(axis.span, format!("there is no axis `{}`", axis.text));
@@ -42,8 +50,19 @@ fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) 
     }
 }
 
+fn check_baseline(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) {
+    for (axis, label) in &table.baseline {
+        let Some(known) = pipeline.axes.iter().find(|known| known.name.text == axis.text) else { continue };
+        if !known.values.iter().any(|value| value.label == label.text) {
+            let message = format!("axis `{}` has no value `{}`", axis.text, label.text);
+            let labels = known.values.iter().map(|value| value.label.as_str());
+            wrong.push(Diagnostic::new(label.span, message).suggest(&label.text, "its values", labels));
+        }
+    }
+}
+
 fn check_metric(pipeline: &Pipeline, cell: &CellDraft, variants: &[Variants], wrong: &mut Diagnostics) {
-    let stage = &cell.cell.metric().stage;
+    let stage = &cell.cell.metric.stage;
     let Some(index) = pipeline.stages.iter().position(|spec| spec.name.text == *stage) else {
         let names = pipeline.stages.iter().map(|spec| spec.name.text.as_str());
         let error = Diagnostic::new(cell.span, format!("there is no stage `{stage}`"));

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Assigned, AxisSpec, AxisValue, Cell, CellDraft, MetricRef, Setting, StageSpec, Sweep, TableDraft,
-    WireSpec,
-};
+use super::{Assigned, AxisSpec, AxisValue, Setting, StageSpec, Sweep, TableDraft, WireSpec};
 use crate::decode::decode;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::resources::Resources;
@@ -243,67 +240,6 @@ impl Reader<'_> {
             self.wrong.push(Diagnostic::new(node.span, "a pipeline needs at least one seed"));
         }
         Some(seeds)
-    }
-
-    fn table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
-        let fields = self.fields(node, "a table", &["rows", "columns", "cell", "cells"])?;
-        let rows = fields.get("rows").map(|node| self.names(node));
-        let columns = fields.get("columns").map(|node| self.names(node));
-        let cells = match (fields.get("cell"), fields.get("cells")) {
-            (Some(node), None) => self
-                .cell(node)
-                .map(|(cell, span)| vec![CellDraft { title: cell.metric().metric.clone(), cell, span }]),
-            (None, Some(node)) => self.entries(node, "cells", |reader, title, node| {
-                let (cell, span) = reader.cell(node)?;
-                Some(CellDraft { title: title.text, cell, span })
-            }),
-            (Some(one), Some(many)) => {
-                let error = Diagnostic::new(many.span, "a table has either `cell` or `cells`");
-                self.wrong.push(error.and(one.span, "`cell` is here"));
-                None
-            }
-            (None, None) => {
-                let error = Diagnostic::new(node.span, "a table needs `cell` or `cells`");
-                self.wrong.push(error.help("write `cell: MeanStd(\"probe.accuracy\")`"));
-                None
-            }
-        };
-        let rows = rows.unwrap_or_else(|| Some(Vec::new()))?;
-        let columns = columns.unwrap_or_else(|| Some(Vec::new()))?;
-        Some(TableDraft { name, rows, columns, cells: cells? })
-    }
-
-    fn cell(&mut self, node: &Node) -> Option<(Cell, Span)> {
-        let expected = || {
-            Diagnostic::new(node.span, format!("expected what a cell shows, found {}", node.describe()))
-                .help("write `MeanStd(\"probe.accuracy\")`; also `Mean` and `Median`")
-        };
-        let Value::Tuple(Some(form), items) = &node.value else {
-            self.wrong.push(expected());
-            return None;
-        };
-        let [metric] = items.as_slice() else {
-            self.wrong.push(expected());
-            return None;
-        };
-        let text = self.text(metric)?;
-        let Some((stage, name)) = text.text.split_once('.') else {
-            let error = Diagnostic::new(metric.span, format!("{:?} is not a stage's metric", text.text));
-            self.wrong.push(error.help("write `\"stage.metric\"`, as `\"probe.accuracy\"`"));
-            return None;
-        };
-        let metric = MetricRef { stage: stage.to_owned(), metric: name.to_owned() };
-        let cell = match form.text.as_str() {
-            "MeanStd" => Cell::MeanStd(metric),
-            "Mean" => Cell::Mean(metric),
-            "Median" => Cell::Median(metric),
-            other => {
-                let error = Diagnostic::new(form.span, format!("a cell cannot show `{other}`"));
-                self.wrong.push(error.suggest(other, "one of", ["MeanStd", "Mean", "Median"]));
-                return None;
-            }
-        };
-        Some((cell, text.span))
     }
 
     /// The fields of a struct by name; unknown ones are recorded.

@@ -1,0 +1,134 @@
+//! What the trials of a pipeline have given so far, and the tables that show it.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+
+use polars::prelude::PolarsError;
+
+use super::project::Project;
+use super::{Context, Failure, exit};
+use crate::graph::InstanceId;
+use crate::journal::{self, Event};
+use crate::pipeline::TableSpec;
+use crate::plan::Plan;
+use crate::rows::Outcome;
+use crate::runs::{self, Standing};
+use crate::table::{self, Look, Published, Table, Trials};
+
+/// The latest runs that are asked whether they go on.
+const LATEST: usize = 100;
+
+/// A pipeline with what its store and its journals say of it.
+pub struct Results {
+    /// The pipeline.
+    pub project: Project,
+    /// What is in the store.
+    pub plan: Plan,
+    failed: BTreeSet<InstanceId>,
+    running: BTreeSet<InstanceId>,
+}
+
+impl Results {
+    /// Looks into the store, and into the journals of the pipeline's runs. What can't be read of them is not known to have
+    /// failed or to be running.
+    pub fn of(project: Project) -> Result<Self, Failure> {
+        let plan = project.plan()?;
+        let missing = |id: &InstanceId| plan.state(*id).result().is_none();
+        let (mut failed, mut running) = (BTreeSet::new(), BTreeSet::new());
+        // Where nothing is missing, nothing can be told.
+        if !plan.is_complete() {
+            let (failed_names, running_names) = tell(&project);
+            for id in project.graph.ids().filter(missing) {
+                let name = project.graph.instance_name(id);
+                if running_names.contains(&name) {
+                    running.insert(id);
+                } else if failed_names.contains(&name) {
+                    failed.insert(id);
+                }
+            }
+            let underway: Vec<InstanceId> = running.iter().copied().collect();
+            running.extend(project.graph.descendants(&underway).into_iter().filter(missing));
+        }
+        Ok(Self { project, plan, failed, running })
+    }
+
+    /// What became of an instance.
+    pub fn outcome(&self, id: InstanceId) -> Outcome<'_> {
+        match self.plan.state(id).result() {
+            Some(result) => Outcome::Done(result),
+            None if self.running.contains(&id) => Outcome::Running,
+            None if self.failed.contains(&id) => Outcome::Failed,
+            None => Outcome::Missing,
+        }
+    }
+}
+
+/// The names of the instances that failed, or were skipped for one that did, in the last run, and of those that a run is at.
+fn tell(project: &Project) -> (BTreeSet<String>, BTreeSet<String>) {
+    let folder = project.store.runs();
+    let entries = |run: &str| journal::read(&folder, run).unwrap_or_default();
+    let last = journal::last_run(&folder, Some(&project.graph.name)).ok().flatten();
+    let failed = last.map(|run| entries(&run)).unwrap_or_default();
+    let failed = failed.into_iter().filter_map(|entry| match entry.event {
+        Event::Failed { instance, .. } | Event::Skipped { instance, .. } => Some(instance),
+        _ => None,
+    });
+    let goes_on = |run: &String| {
+        let run = runs::sum_up(&folder, run).ok().flatten();
+        run.is_some_and(|run| run.standing == Standing::Running && run.pipeline == project.graph.name)
+    };
+    let mut running = BTreeSet::new();
+    let names = journal::runs(&folder).unwrap_or_default();
+    for run in names.iter().rev().take(LATEST).filter(|run| goes_on(run)) {
+        for entry in entries(run) {
+            match entry.event {
+                Event::Started { instance, .. } | Event::Waiting { instance } => {
+                    running.insert(instance);
+                }
+                Event::Finished { instance, .. }
+                | Event::Cached { instance, .. }
+                | Event::Failed { instance, .. }
+                | Event::Stopped { instance } => {
+                    running.remove(&instance);
+                }
+                _ => {}
+            }
+        }
+    }
+    (failed.collect(), running)
+}
+
+/// How tables are drawn on standard output.
+pub fn look(context: &Context<'_>) -> Look {
+    Look { width: context.width, styled: context.width.is_some() }
+}
+
+/// Every table a pipeline declares.
+pub fn tables<'a>(
+    project: &Project,
+    outcome: impl Fn(InstanceId) -> Outcome<'a>,
+) -> Result<Vec<Table>, Failure> {
+    let table = |spec: &TableSpec| {
+        let trials = Trials::gather(&project.graph, &spec.metrics(), &outcome).map_err(bug)?;
+        table::build(&trials, spec, &published(&project.file, spec)?).map_err(bug)
+    };
+    project.graph.tables.iter().map(table).collect()
+}
+
+/// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is.
+pub fn published(pipeline: &Path, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
+    let name = format!("{}.published.csv", spec.name);
+    let is_name = Path::new(&name).components().eq([Component::Normal(name.as_ref())]);
+    let path = pipeline.with_file_name(&name);
+    if !is_name || !path.exists() {
+        return Ok(Vec::new());
+    }
+    let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    Published::read(&text, spec).map_err(wrong)
+}
+
+/// What only a bug can bring about.
+pub fn bug(error: PolarsError) -> Failure {
+    Failure::new(exit::BUG, error)
+}

@@ -1,0 +1,109 @@
+//! Tables as LaTeX, for `booktabs`.
+
+use super::{Cell, Rank, Table, label, mark};
+use crate::diagnostic::escape;
+
+impl Table {
+    /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input.
+    pub fn to_latex(&self) -> String {
+        let columns = self.axes.len() + self.columns.len();
+        let mut text = format!(
+            "% {}: needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{}{}}}\n\\toprule\n",
+            escape(&self.name),
+            "l".repeat(self.axes.len()),
+            "r".repeat(self.columns.len())
+        );
+        for level in 0..self.levels() {
+            let last = level + 1 == self.levels();
+            let mut cells: Vec<String> = self
+                .axes
+                .iter()
+                .map(|axis| if last { escaped(&escape(axis)) } else { String::new() })
+                .collect();
+            let mut rules = String::new();
+            let mut at = self.axes.len() + 1;
+            for (heading, count) in self.spans(level) {
+                let heading = escaped(&escape(heading));
+                cells.push(match count {
+                    1 => heading,
+                    _ => format!("\\multicolumn{{{count}}}{{c}}{{{heading}}}"),
+                });
+                if !last {
+                    rules.push_str(&format!("\\cmidrule(lr){{{at}-{}}} ", at + count - 1));
+                }
+                at += count;
+            }
+            text.push_str(&line(&cells));
+            if !last {
+                text.push_str(&format!("{}\n", rules.trim_end()));
+            }
+        }
+        text.push_str("\\midrule\n");
+        for (index, row) in self.rows.iter().enumerate() {
+            if self.first_published() == Some(index) {
+                text.push_str("\\midrule\n");
+            }
+            let labels = row.labels.iter().map(|text| escaped(&label(text.as_ref())));
+            text.push_str(&line(&labels.chain(row.cells.iter().map(cell)).collect::<Vec<_>>()));
+        }
+        text.push_str("\\bottomrule\n");
+        let notes = self.notes.iter().enumerate();
+        let notes = notes
+            .map(|(index, note)| format!("\\textsuperscript{{{}}}~{}", mark(index), escaped(&escape(note))));
+        for note in notes.chain(self.remarks.iter().map(|remark| escaped(&escape(remark)))) {
+            text.push_str(&format!("\\multicolumn{{{columns}}}{{l}}{{\\footnotesize {note}}} \\\\\n"));
+        }
+        text.push_str("\\end{tabular}\n");
+        text
+    }
+}
+
+fn line(cells: &[String]) -> String {
+    // A bracket after the `\\` of the line before would be read as its argument.
+    let guard = if cells.first().is_some_and(|cell| cell.starts_with('[')) { "{}" } else { "" };
+    format!("{guard}{} \\\\\n", cells.join(" & "))
+}
+
+fn cell(cell: &Cell) -> String {
+    let text = escaped(&escape(&cell.text));
+    let mut text = match cell.rank {
+        Rank::Best => format!("\\textbf{{{text}}}"),
+        Rank::Second => format!("\\underline{{{text}}}"),
+        Rank::Other => text,
+    };
+    if !cell.asides.is_empty() {
+        text.push_str(&format!(" ({})", escaped(&escape(&cell.asides.join("; ")))));
+    }
+    if !cell.notes.is_empty() {
+        text.push_str(&format!("\\textsuperscript{{{}}}", cell.marks()));
+    }
+    text
+}
+
+/// What LaTeX would take for markup, taken literally.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', c]),
+            '\\' => escaped.push_str("\\textbackslash{}"),
+            '~' => escaped.push_str("\\textasciitilde{}"),
+            '^' => escaped.push_str("\\textasciicircum{}"),
+            '<' => escaped.push_str("\\textless{}"),
+            '>' => escaped.push_str("\\textgreater{}"),
+            '|' => escaped.push_str("\\textbar{}"),
+            '"' => escaped.push_str("\\textquotedbl{}"),
+            '±' => escaped.push_str("$\\pm$"),
+            '–' => escaped.push_str("--"),
+            // A minus, not a hyphen, before a number.
+            '-' if chars.peek().is_some_and(char::is_ascii_digit)
+                && !escaped.ends_with(char::is_alphanumeric) =>
+            {
+                escaped.push_str("$-$");
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}

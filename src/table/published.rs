@@ -1,0 +1,92 @@
+//! Values others have published, as a CSV file beside the pipeline: `TABLE.published.csv`.
+
+use std::io::Cursor;
+
+use polars::prelude::*;
+
+use crate::pipeline::TableSpec;
+
+/// The columns that are not axes.
+const CELL: &str = "cell";
+const VALUE: &str = "value";
+const STD: &str = "std";
+const SOURCE: &str = "source";
+
+/// A published value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Axis → label, for the axes it is of.
+    pub labels: Vec<(String, String)>,
+    /// The index of the table's cell it belongs to.
+    pub cell: usize,
+    /// The value as printed, in the table's unit.
+    pub value: String,
+    /// The same as a number.
+    pub number: f64,
+    /// Its standard deviation as printed.
+    pub std: Option<String>,
+    /// Where it was published.
+    pub source: Option<String>,
+}
+
+impl Published {
+    /// Reads the published values of a table: a column per axis it has, `cell` (the title of the table's cell; not needed where
+    /// it has one only), `value`, and where known `std` and `source`.
+    ///
+    /// # Errors
+    /// The first thing wrong with it, in a sentence.
+    pub fn read(text: &str, spec: &TableSpec) -> Result<Vec<Self>, String> {
+        let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(Some(0));
+        let frame = options.into_reader_with_file_handle(Cursor::new(text.as_bytes())).finish();
+        let frame = frame.map_err(|error| format!("it is not a CSV file with a heading: {error}"))?;
+        let axes: Vec<&String> = spec.rows.iter().chain(&spec.columns).collect();
+        let known =
+            |name: &str| [CELL, VALUE, STD, SOURCE].contains(&name) || axes.iter().any(|axis| *axis == name);
+        if let Some(odd) = frame.get_column_names().iter().find(|name| !known(name)) {
+            let axes = axes.iter().map(|axis| format!("`{axis}`")).collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "column `{odd}` is no axis of the table ({axes}) and none of `{CELL}`, `{VALUE}`, `{STD}`, `{SOURCE}`"
+            ));
+        }
+        if frame.get_column_index(VALUE).is_none() {
+            return Err(format!("it has no column `{VALUE}`"));
+        }
+        let texts = |name: &str| -> Vec<Option<String>> {
+            let column = frame.column(name).and_then(|column| column.str());
+            let Ok(column) = column else { return vec![None; frame.height()] };
+            let trimmed = column.iter().map(|text| text.map(str::trim).filter(|text| !text.is_empty()));
+            trimmed.map(|text| text.map(str::to_owned)).collect()
+        };
+        let labels: Vec<(&String, Vec<Option<String>>)> =
+            axes.iter().map(|axis| (*axis, texts(axis))).collect();
+        let (cells, values, stds, sources) = (texts(CELL), texts(VALUE), texts(STD), texts(SOURCE));
+        let mut all = Vec::new();
+        for row in 0..frame.height() {
+            let at = |what: String| format!("row {}: {what}", row + 1);
+            let value = values[row].clone().ok_or_else(|| at("it has no value".to_owned()))?;
+            let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+            let number = number.ok_or_else(|| at(format!("`{value}` is no number")))?;
+            let cell = match &cells[row] {
+                Some(title) => spec.cells.iter().position(|(known, _)| known == title),
+                None => (spec.cells.len() == 1).then_some(0),
+            };
+            let cell = cell.ok_or_else(|| {
+                let titles = spec.cells.iter().map(|(title, _)| format!("`{title}`")).collect::<Vec<_>>();
+                at(format!("its `{CELL}` must be one of {}", titles.join(", ")))
+            })?;
+            let of = |(axis, labels): &(&String, Vec<Option<String>>)| {
+                Some(((*axis).clone(), labels[row].clone()?))
+            };
+            let labels = labels.iter().filter_map(of).collect();
+            all.push(Self {
+                labels,
+                cell,
+                value,
+                number,
+                std: stds[row].clone(),
+                source: sources[row].clone(),
+            });
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,122 @@
+//! Choosing among trials.
+
+use polars::prelude::*;
+
+use super::trials::{SEED, Trials};
+
+/// A condition on trials, written `method=SimCLR,NNCLR`, `features!=raw`, `seed=0` or `probe.accuracy>=0.8`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// As written.
+    text: String,
+    column: String,
+    relation: Relation,
+    values: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Is,
+    IsNot,
+    AtLeast,
+    AtMost,
+    Above,
+    Below,
+}
+
+/// The longer first, where one begins like another.
+const RELATIONS: [(&str, Relation); 6] = [
+    ("!=", Relation::IsNot),
+    (">=", Relation::AtLeast),
+    ("<=", Relation::AtMost),
+    ("=", Relation::Is),
+    (">", Relation::Above),
+    ("<", Relation::Below),
+];
+
+impl Filter {
+    /// Reads a condition.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let found = text.char_indices().find_map(|(at, _)| {
+            let relation = RELATIONS.into_iter().find(|(sign, _)| text[at..].starts_with(sign))?;
+            Some((at, relation))
+        });
+        let Some((at, (sign, relation))) = found.filter(|(at, _)| *at > 0) else {
+            let forms = "`method=SimCLR,NNCLR`, `features!=raw` or `probe.accuracy>=0.8`";
+            return Err(format!("`{text}` is no condition; write {forms}"));
+        };
+        let (column, values) = (text[..at].trim().to_owned(), text[at + sign.len()..].trim().to_owned());
+        Ok(Self { text: text.to_owned(), column, relation, values })
+    }
+
+    /// Which trials it holds for. A trial that an axis does not reach has no value of it, and so none of those listed.
+    pub(super) fn mask(&self, trials: &Trials) -> Result<BooleanChunked, String> {
+        let name = column(trials, &self.column)?;
+        let column = trials.frame.column(&name).map_err(|error| error.to_string())?;
+        let mask: Vec<bool> = match (self.relation, column.str(), column.f64()) {
+            (Relation::Is | Relation::IsNot, Ok(labels), _) => {
+                let wanted: Vec<&str> = self.values.split(',').map(str::trim).collect();
+                let is = |label: Option<&str>| label.is_some_and(|label| wanted.contains(&label));
+                labels.iter().map(|label| is(label) == (self.relation == Relation::Is)).collect()
+            }
+            (relation, _, Ok(numbers)) => {
+                let bound: f64 = self.number(&self.values)?;
+                numbers.iter().map(|value| value.is_some_and(|value| relation.holds(value, bound))).collect()
+            }
+            (Relation::Is | Relation::IsNot, ..) if name == SEED => {
+                let wanted: Vec<f64> =
+                    self.values.split(',').map(|value| self.number(value)).collect::<Result<_, _>>()?;
+                let seeds = column.u64().map_err(|error| error.to_string())?;
+                let is = |seed: Option<u64>| seed.is_some_and(|seed| wanted.contains(&(seed as f64)));
+                seeds.iter().map(|seed| is(seed) == (self.relation == Relation::Is)).collect()
+            }
+            _ => return Err(format!("`{}` compares names by size; only metrics have one", self.text)),
+        };
+        Ok(BooleanChunked::from_slice("mask".into(), &mask))
+    }
+
+    fn number(&self, text: &str) -> Result<f64, String> {
+        text.trim().parse().map_err(|_| format!("`{}` needs a number, `{text}` is none", self.text))
+    }
+}
+
+impl Relation {
+    fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Self::Is => value == bound,
+            Self::IsNot => value != bound,
+            Self::AtLeast => value >= bound,
+            Self::AtMost => value <= bound,
+            Self::Above => value > bound,
+            Self::Below => value < bound,
+        }
+    }
+}
+
+/// The column a text names: by its name, or for an axis by the end of it after a `.`.
+///
+/// # Errors
+/// In a sentence, where there is none, or several.
+pub fn column(trials: &Trials, text: &str) -> Result<String, String> {
+    if trials.frame.get_column_index(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let ends = |axis: &&String| axis.rsplit('.').next() == Some(text);
+    let found: Vec<&String> = trials.axes.iter().filter(ends).collect();
+    let names = || {
+        let names = trials.frame.get_column_names();
+        let names = names.iter().filter(|name| !name.contains(':')).map(|name| format!("`{name}`"));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match found.as_slice() {
+        [axis] => Ok((*axis).clone()),
+        [] => Err(format!("the trials have no `{text}`; they have {}", names())),
+        several => Err(format!(
+            "`{text}` may be {}; write the whole name",
+            several.iter().map(|axis| format!("`{axis}`")).collect::<Vec<_>>().join(" or ")
+        )),
+    }
+}

@@ -1,0 +1,249 @@
+//! Trials as a Polars frame: a row for each point and seed that some metrics can tell apart.
+
+use std::io::{Seek, Write};
+
+use ablate_stage::cache::ActionDigest;
+use polars::prelude::*;
+
+use super::origin::{Origin, Origins};
+use super::select::Filter;
+use crate::graph::{Graph, InstanceId};
+use crate::pipeline::MetricRef;
+use crate::rows::{Outcome, Rows, Value, gather};
+
+/// The column of seeds.
+pub const SEED: &str = "seed";
+
+/// The column that tells pipelines apart, where there are several.
+pub const PIPELINE: &str = "pipeline";
+
+/// Trials, of one pipeline or of several.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    /// A text column per axis that reaches a row (null in rows it does not reach), `seed`, a number column per metric
+    /// (null where there is none), and for each stage that reports metrics, `STAGE:state` (`done`, `missing`, `running`
+    /// or `failed`), `STAGE:origin` (an index into [`Trials::origins`]), and where asked for, what [`Trials::detail`] adds.
+    pub frame: DataFrame,
+    /// The columns that are axes, in the order of the pipeline.
+    pub axes: Vec<String>,
+    /// What results come from.
+    pub origins: Vec<Origin>,
+}
+
+/// The column that says how a stage stands.
+pub(super) fn state_column(stage: &str) -> String {
+    format!("{stage}:state")
+}
+
+/// The column that says where a stage's results come from.
+pub(super) fn origin_column(stage: &str) -> String {
+    format!("{stage}:origin")
+}
+
+impl Trials {
+    /// The rows of some metrics.
+    ///
+    /// # Errors
+    /// Where two columns have one name.
+    pub fn gather<'a>(
+        graph: &Graph,
+        metrics: &[MetricRef],
+        outcome: impl Fn(InstanceId) -> Outcome<'a>,
+    ) -> PolarsResult<Self> {
+        let rows = gather(graph, metrics, &outcome);
+        let origins = Origins::of(graph, &outcome);
+        let (mut columns, axes) = axis_columns(graph, &rows);
+        for (index, metric) in rows.metrics.iter().enumerate() {
+            let values: Vec<Option<f64>> = rows.rows.iter().map(|row| row.values[index].number()).collect();
+            columns.push(Column::new(metric.to_string().into(), values));
+        }
+        for (index, stage) in rows.stages.iter().enumerate() {
+            let of = |row: &crate::rows::Row| row.instances[index];
+            let states: Vec<&str> = rows.rows.iter().map(|row| state(of(row).map(&outcome))).collect();
+            let origins: Vec<Option<u32>> =
+                rows.rows.iter().map(|row| of(row).map(|id| origins.of[id.0] as u32)).collect();
+            columns.push(Column::new(state_column(stage).into(), states));
+            columns.push(Column::new(origin_column(stage).into(), origins));
+        }
+        let frame = DataFrame::new(rows.rows.len(), columns)?;
+        Ok(Self { frame, axes, origins: origins.distinct })
+    }
+
+    /// The rows of some metrics for programs: in place of origins, for each stage that reports, `STAGE:action` (its key),
+    /// `STAGE:seconds`, `STAGE:memory_mib`, `STAGE:device`, `STAGE:devices` (those of every stage on the way, as
+    /// `encoder=cuda probe=cpu`), `STAGE:caveats`, `STAGE:host`, `STAGE:started` (milliseconds since the Unix epoch) and
+    /// `STAGE:version`.
+    ///
+    /// # Errors
+    /// Where two columns have one name.
+    pub fn detail<'a>(
+        graph: &Graph,
+        metrics: &[MetricRef],
+        outcome: impl Fn(InstanceId) -> Outcome<'a>,
+        action: impl Fn(InstanceId) -> Option<ActionDigest>,
+    ) -> PolarsResult<Self> {
+        let mut trials = Self::gather(graph, metrics, &outcome)?;
+        let rows = gather(graph, metrics, &outcome);
+        for (index, stage) in rows.stages.iter().enumerate() {
+            let origins = trials.frame.drop_in_place(&origin_column(stage))?;
+            let origins: Vec<Option<&Origin>> = origins
+                .u32()?
+                .iter()
+                .map(|index| index.map(|index| &trials.origins[index as usize]))
+                .collect();
+            let devices: Vec<Option<String>> = origins.iter().map(|origin| origin.map(devices)).collect();
+            let caveats: Vec<Option<String>> = origins.iter().map(|origin| origin.map(caveats)).collect();
+            let ids: Vec<Option<InstanceId>> = rows.rows.iter().map(|row| row.instances[index]).collect();
+            let made = || {
+                ids.iter().map(|id| match id.map(&outcome) {
+                    Some(Outcome::Done(result)) => Some(&result.provenance),
+                    Some(Outcome::Missing | Outcome::Running | Outcome::Failed) | None => None,
+                })
+            };
+            let actions: Vec<Option<String>> =
+                ids.iter().map(|id| id.and_then(&action).map(|action| action.to_string())).collect();
+            let seconds: Vec<Option<f64>> =
+                made().map(|made| made.map(|made| made.duration_ms as f64 / 1000.0)).collect();
+            let memory: Vec<Option<u64>> = made().map(|made| made.map(|made| made.peak_memory_mib)).collect();
+            let started: Vec<Option<u64>> =
+                made().map(|made| made.map(|made| made.started_unix_ms)).collect();
+            let device: Vec<Option<&str>> =
+                made().map(|made| made.map(|made| made.device.as_str())).collect();
+            let host: Vec<Option<&str>> = made().map(|made| made.map(|made| made.host.as_str())).collect();
+            let version: Vec<Option<&str>> =
+                made().map(|made| made.map(|made| made.version.as_str())).collect();
+            let name = |what: &str| format!("{stage}:{what}").into();
+            let columns = [
+                Column::new(name("action"), actions),
+                Column::new(name("seconds"), seconds),
+                Column::new(name("memory_mib"), memory),
+                Column::new(name("device"), device),
+                Column::new(name("devices"), devices),
+                Column::new(name("caveats"), caveats),
+                Column::new(name("host"), host),
+                Column::new(name("started"), started),
+                Column::new(name("version"), version),
+            ];
+            for column in columns {
+                trials.frame.with_column(column)?;
+            }
+        }
+        Ok(trials)
+    }
+
+    /// With a further axis in front that has one value.
+    ///
+    /// # Errors
+    /// Where there is a column of that name.
+    pub fn with_axis(mut self, axis: &str, label: &str) -> PolarsResult<Self> {
+        let labels = vec![label; self.frame.height()];
+        self.frame.insert_column(0, Column::new(axis.into(), labels))?;
+        self.axes.insert(0, axis.to_owned());
+        Ok(self)
+    }
+
+    /// These and others; where one has no column of the other, it has nulls there.
+    ///
+    /// # Errors
+    /// Where columns of one name hold different things.
+    pub fn and(mut self, mut other: Self) -> PolarsResult<Self> {
+        let shift = self.origins.len() as u32;
+        let names: Vec<String> = other.frame.get_column_names().iter().map(|name| name.to_string()).collect();
+        for name in names.iter().filter(|name| name.ends_with(":origin")) {
+            let shifted: Vec<Option<u32>> = other
+                .frame
+                .column(name)?
+                .u32()?
+                .iter()
+                .map(|index| index.map(|index| index + shift))
+                .collect();
+            other.frame.with_column(Column::new(name.as_str().into(), shifted))?;
+        }
+        complete(&mut self.frame, &other.frame)?;
+        complete(&mut other.frame, &self.frame)?;
+        let order: Vec<String> = self.frame.get_column_names().iter().map(|name| name.to_string()).collect();
+        self.frame.vstack_mut(&other.frame.select(order)?)?;
+        for axis in other.axes {
+            if !self.axes.contains(&axis) {
+                self.axes.push(axis);
+            }
+        }
+        self.origins.extend(other.origins);
+        Ok(self)
+    }
+
+    /// Those that pass every filter.
+    ///
+    /// # Errors
+    /// What is wrong with a filter, in a sentence.
+    pub fn filter(mut self, filters: &[Filter]) -> Result<Self, String> {
+        for filter in filters {
+            let mask = filter.mask(&self)?;
+            self.frame = self.frame.filter(&mask).map_err(|error| error.to_string())?;
+        }
+        Ok(self)
+    }
+}
+
+/// Adds the columns that only `other` has, empty.
+fn complete(frame: &mut DataFrame, other: &DataFrame) -> PolarsResult<()> {
+    for column in other.columns() {
+        if frame.get_column_index(column.name()).is_none() {
+            frame.with_column(Column::full_null(column.name().clone(), frame.height(), column.dtype()))?;
+        }
+    }
+    Ok(())
+}
+
+fn axis_columns(graph: &Graph, rows: &Rows) -> (Vec<Column>, Vec<String>) {
+    let mut columns = Vec::new();
+    let mut axes = Vec::new();
+    for (index, axis) in graph.axes.iter().enumerate() {
+        let labels: Vec<Option<&str>> =
+            rows.rows.iter().map(|row| row.point[index].map(|value| axis.labels[value].as_str())).collect();
+        if labels.iter().any(Option::is_some) {
+            columns.push(Column::new(axis.name.as_str().into(), labels));
+            axes.push(axis.name.clone());
+        }
+    }
+    let seeds: Vec<Option<u64>> = rows.rows.iter().map(|row| row.seed).collect();
+    columns.push(Column::new(SEED.into(), seeds));
+    (columns, axes)
+}
+
+fn state(outcome: Option<Outcome<'_>>) -> &'static str {
+    match outcome {
+        Some(Outcome::Done(_)) => Value::Measured(0.0).state(),
+        Some(Outcome::Missing) | None => Value::Missing.state(),
+        Some(Outcome::Running) => Value::Running.state(),
+        Some(Outcome::Failed) => Value::Failed.state(),
+    }
+}
+
+fn devices(origin: &Origin) -> String {
+    let of = origin.devices.iter().map(|(stage, families)| {
+        format!("{stage}={}", families.iter().map(String::as_str).collect::<Vec<_>>().join("+"))
+    });
+    of.collect::<Vec<_>>().join(" ")
+}
+
+fn caveats(origin: &Origin) -> String {
+    let words = origin.caveats.iter().map(|caveat| caveat.word());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a frame as comma-separated values with full precision.
+///
+/// # Errors
+/// Where `out` refuses.
+pub fn write_csv(frame: &mut DataFrame, out: &mut impl Write) -> PolarsResult<()> {
+    CsvWriter::new(out).finish(frame)
+}
+
+/// Writes a frame as Parquet.
+///
+/// # Errors
+/// Where `out` refuses.
+pub fn write_parquet(frame: &mut DataFrame, out: impl Write + Seek) -> PolarsResult<()> {
+    ParquetWriter::new(out).finish(frame).map(drop)
+}

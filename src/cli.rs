@@ -13,6 +13,8 @@ mod plan;
 mod preview;
 mod project;
 #[cfg(feature = "tables")]
+mod report;
+#[cfg(feature = "tables")]
 mod results;
 mod run;
 mod runs;
@@ -79,6 +81,8 @@ enum Command {
     Expand(expand::Expand),
     #[cfg(feature = "tables")]
     Table(table::Tables),
+    #[cfg(feature = "tables")]
+    Report(report::ReportArgs),
     Show(show::Show),
     Preview(preview::Preview),
     Runs(runs::Runs),
@@ -188,6 +192,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>, context: &mut Context<'_>
         #[cfg(feature = "tables")]
         Command::Table(args) => table::tables(&args, context),
         Command::Preview(args) => preview::preview(&args, context),
+        #[cfg(feature = "tables")]
+        Command::Report(args) => report::report(&args, context),
         Command::Show(args) => show::show(args, context),
         Command::Diff(args) => diff::diff(&args, context),
         Command::Runs(args) => runs::runs(&args, context),

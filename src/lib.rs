@@ -26,6 +26,8 @@ pub mod plan;
 pub mod progress;
 pub mod reference;
 pub mod repair;
+#[cfg(feature = "tables")]
+pub mod report;
 pub mod resources;
 pub mod rows;
 pub mod runs;

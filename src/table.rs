@@ -18,6 +18,7 @@ mod trials;
 
 pub use build::{build, by};
 pub use html::document;
+pub(crate) use html::{STYLE, escaped as escaped_html};
 pub use origin::{Caveat, Origin, Origins};
 pub use published::Published;
 pub use select::{Filter, column};

@@ -266,7 +266,7 @@ impl<'a> Builder<'a> {
         }
         let told: Vec<String> = fixed.iter().map(|(at, label)| format!("{}={label}", axes[*at])).collect();
         let tests = match tested.len() {
-            0 => "too few seeds for a test".to_owned(),
+            0 => "no test with fewer than two common seeds or equal differences".to_owned(),
             n => format!(
                 "* p < {SIGNIFICANT} in a {} over seeds, Holm-corrected for {n} comparison{}",
                 self.spec.test.name(),

@@ -4,7 +4,7 @@ use super::{Cell, Rank, Table, label, mark};
 use crate::diagnostic::escape;
 
 /// The look of tables, light and dark.
-const STYLE: &str = include_str!("html/table.css");
+pub(crate) const STYLE: &str = include_str!("html/table.css");
 
 impl Table {
     /// As a `table` element with its name as caption, its footnotes below.

@@ -1,0 +1,175 @@
+//! A report of a pipeline's results: one HTML file that needs nothing else.
+//!
+//! It opens offline, in light and dark, and on a phone. The policy in its head forbids it every request; its script sorts
+//! tables and does nothing else. Nothing in it says when it was written, so equal results make equal reports.
+
+mod chart;
+mod confusion;
+
+use std::fmt::Write;
+
+pub use chart::{Chart, MAX_SERIES, Point, Series};
+pub use confusion::{Confusion, MAX_CLASSES};
+
+use crate::diagnostic::escape;
+use crate::progress::seconds;
+use crate::table::{NOTHING, STYLE, Table};
+
+const REPORT_STYLE: &str = include_str!("report/report.css");
+const SCRIPT: &str = include_str!("report/report.js");
+
+/// What a report shows.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The pipeline's name.
+    pub title: String,
+    /// How much there is of everything, and how it stands.
+    pub summary: String,
+    /// The declared tables.
+    pub tables: Vec<Table>,
+    /// The pipeline as SVG.
+    pub drawing: Option<String>,
+    /// Learning curves.
+    pub curves: Vec<Chart>,
+    /// Confusion matrices.
+    pub confusions: Vec<Confusion>,
+    /// What stages took.
+    pub costs: Vec<Cost>,
+    /// What results come from: a word and what belongs to it.
+    pub provenance: Vec<(String, Vec<String>)>,
+}
+
+/// What the instances of a stage took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The stage's name.
+    pub stage: String,
+    /// Instances that have their result.
+    pub done: usize,
+    /// Instances in all.
+    pub of: usize,
+    /// Wall time of all, milliseconds.
+    pub total_ms: u64,
+    /// Wall time of the longest, milliseconds.
+    pub longest_ms: u64,
+    /// Highest resident memory of a worker, MiB.
+    pub peak_memory_mib: u64,
+    /// Families of devices.
+    pub devices: Vec<String>,
+}
+
+impl Report {
+    /// As an HTML file.
+    pub fn to_html(&self) -> String {
+        let curves: String = self.curves.iter().map(Chart::to_html).collect();
+        let confusions: String = self.confusions.iter().map(Confusion::to_html).collect();
+        let tables: String = self.tables.iter().map(Table::to_html).collect();
+        let sections = [
+            ("tables", "Tables", tables),
+            (
+                "pipeline",
+                "Pipeline",
+                self.drawing.iter().map(|svg| format!("<div class=\"scroll\">{svg}</div>\n")).collect(),
+            ),
+            (
+                "curves",
+                "Learning curves",
+                grid(&curves, "Mean over seeds; the band reaches from the lowest to the highest seed."),
+            ),
+            (
+                "confusion",
+                "Confusion",
+                grid(&confusions, "Held-out samples of all seeds; percent of each class."),
+            ),
+            ("costs", "Time and memory", self.costs()),
+            ("provenance", "Provenance", self.provenance()),
+        ];
+        let present = || sections.iter().filter(|(.., body)| !body.is_empty());
+        let mut html = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+             script-src 'unsafe-inline'\">\n<title>{title}</title>\n<style>\n{STYLE}{REPORT_STYLE}</style>\n</head>\n<body>\n\
+             <header>\n<h1>{title}</h1>\n<p>{}</p>\n<nav aria-label=\"Sections\">",
+            shown(&self.summary),
+            title = shown(&self.title),
+        );
+        for (id, title, _) in present() {
+            write!(html, "<a href=\"#{id}\">{title}</a> ").expect("a string");
+        }
+        html.push_str("</nav>\n</header>\n<main>\n");
+        for (id, title, body) in present() {
+            write!(html, "<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n").expect("a string");
+        }
+        write!(html, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n").expect("a string");
+        html
+    }
+
+    fn costs(&self) -> String {
+        if self.costs.iter().all(|cost| cost.done == 0) {
+            return String::new();
+        }
+        let most = self.costs.iter().map(|cost| cost.total_ms).max().unwrap_or(0).max(1);
+        let mut html = String::from(
+            "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">stage</th><th scope=\"col\" class=\"value\">done</th>\
+             <th scope=\"col\" class=\"value\">time in all</th><th scope=\"col\"><span class=\"unseen\">share</span></th>\
+             <th scope=\"col\" class=\"value\">longest</th><th scope=\"col\" class=\"value\">memory</th>\
+             <th scope=\"col\">device</th></tr></thead>\n<tbody>\n",
+        );
+        for cost in &self.costs {
+            let Cost { stage, done, of, total_ms, longest_ms, peak_memory_mib, devices } = cost;
+            let width = 100.0 * *total_ms as f64 / most as f64;
+            let (total, longest, memory) = match done {
+                0 => (NOTHING.to_owned(), NOTHING.to_owned(), NOTHING.to_owned()),
+                _ => (seconds(*total_ms), seconds(*longest_ms), format!("{peak_memory_mib} MiB")),
+            };
+            let devices = if devices.is_empty() { NOTHING.to_owned() } else { devices.join(", ") };
+            writeln!(
+                html,
+                "<tr><th scope=\"row\">{}</th><td data-value=\"{done}\">{done} of {of}</td><td data-value=\"{total_ms}\">{total}</td>\
+                 <td data-value=\"{total_ms}\"><svg class=\"bar\" viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" \
+                 aria-hidden=\"true\"><rect width=\"{width:.1}\" height=\"10\"/></svg></td><td data-value=\"{longest_ms}\">{longest}</td>\
+                 <td data-value=\"{peak_memory_mib}\">{memory}</td><td class=\"text\">{}</td></tr>",
+                shown(stage),
+                shown(&devices)
+            )
+            .expect("a string");
+        }
+        html.push_str("</tbody></table></div>\n");
+        html
+    }
+
+    fn provenance(&self) -> String {
+        if self.provenance.is_empty() {
+            return String::new();
+        }
+        let mut html = String::from("<dl>\n");
+        for (word, lines) in &self.provenance {
+            write!(html, "<dt>{}</dt>", shown(word)).expect("a string");
+            for line in lines {
+                write!(html, "<dd>{}</dd>", shown(line)).expect("a string");
+            }
+            html.push('\n');
+        }
+        html.push_str("</dl>\n");
+        html
+    }
+}
+
+/// Figures side by side under a remark; nothing where there are none.
+fn grid(figures: &str, remark: &str) -> String {
+    if figures.is_empty() {
+        return String::new();
+    }
+    format!("<p class=\"note\">{remark}</p>\n<div class=\"figures\">\n{figures}</div>\n")
+}
+
+fn shown(text: &str) -> String {
+    escaped(&escape(text))
+}
+
+/// What HTML would take for markup, taken literally.
+fn escaped(text: &str) -> String {
+    crate::table::escaped_html(text)
+}

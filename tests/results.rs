@@ -1,0 +1,160 @@
+//! Commands that show what programs gave: tables, trials, reports.
+#![cfg(feature = "tables")]
+
+mod common;
+
+use common::Project;
+
+/// `probe` reports an accuracy that depends on its method and its seed; `K` makes the third fail.
+const METHODS: &str = r#"Pipeline(
+    name: "methods",
+    stages: {
+        "probe": (
+            stage: Command(
+                argv: ["/bin/sh", "-c", "[ $METHOD != c ] && echo \"{{\\\"accuracy\\\": 0.${{METHOD#a}}{seed}5}}\" > m.json"],
+                env: {"METHOD": "a6"},
+                outputs: {"metrics": (kind: Metrics, path: "m.json")},
+            ),
+        ),
+    },
+    axes: {"method": (paths: ["probe.env.METHOD"], values: {"A & B": "a6", "<C>": "a7", "D": "c"})},
+    seeds: [0, 1, 2],
+    tables: {
+        "accuracies": (
+            rows: ["method"], cell: MeanStd("probe.accuracy", Percent), baseline: {"method": "A & B"},
+        ),
+    },
+)
+"#;
+
+fn ran() -> Project {
+    let project = Project::new();
+    project.write("p.ron", METHODS);
+    project.expect(1, &["run", "p.ron"]);
+    project
+}
+
+#[test]
+fn a_run_and_a_table_show_the_same() {
+    let project = Project::new();
+    project.write("p.ron", METHODS);
+    let run = project.expect(1, &["run", "p.ron"]).stdout;
+    let table = project.expect(0, &["table", "p.ron"]).stdout;
+    assert_eq!(run.trim(), table.trim());
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn the_ending_of_a_file_says_how_a_table_is_written() {
+    let project = ran();
+    let begins = [
+        ("t.md", "| method | accuracy"),
+        ("t.csv", "method,accuracy"),
+        ("t.tex", "% accuracies"),
+        ("t.html", "<!doctype html>"),
+        ("t.txt", "accuracies\n━"),
+    ];
+    for (file, begin) in begins {
+        project.expect(0, &["table", "p.ron", "--to", file]);
+        assert!(project.read(file).starts_with(begin), "{file}: {}", project.read(file));
+    }
+    project.expect(0, &["table", "p.ron", "--to", "t.parquet"]);
+    assert!(std::fs::read(project.path().join("t.parquet")).unwrap().starts_with(b"PAR1"));
+    let markdown = project.expect(0, &["table", "p.ron", "--format", "markdown", "--to", "t.csv"]);
+    assert_eq!((markdown.stdout.as_str(), &project.read("t.csv")), ("", &project.read("t.md")));
+}
+
+#[test]
+fn published_values_lie_beside_the_pipeline() {
+    let project = ran();
+    project.write("accuracies.published.csv", "method,value,source\nA & B,61.0,\"X, 2020\"\nE,99,\n");
+    insta::assert_snapshot!(project.expect(0, &["table", "p.ron", "--format", "markdown"]).stdout);
+    project.write("accuracies.published.csv", "methods,value\nE,99\n");
+    let wrong = project.expect(3, &["table", "p.ron"]).stderr;
+    let place = project.path().canonicalize().unwrap().join("accuracies.published.csv");
+    let expected =
+        "column `methods` is no axis of the table (`method`) and none of `cell`, `value`, `std`, `source`";
+    assert_eq!(wrong, format!("error: {}: {expected}\n", place.display()));
+}
+
+#[test]
+fn pipelines_share_a_table_and_trials_are_chosen_and_grouped() {
+    let project = ran();
+    project.write("q.ron", METHODS.replace("\"methods\"", "\"others\"").replace("[0, 1, 2]", "[1, 2]"));
+    insta::assert_snapshot!(project.expect(0, &["table", "p.ron", "q.ron"]).stdout);
+    let chosen =
+        ["table", "p.ron", "--where", "method!=D", "--where", "probe.accuracy>0.61", "--group-by", "method"];
+    insta::assert_snapshot!(project.expect(0, &chosen).stdout);
+    let trials = project.expect(0, &["table", "p.ron", "--trials", "--where", "seed=1"]).stdout;
+    let columns = "method,seed,probe.accuracy,probe:state,probe:action,probe:seconds,probe:memory_mib,probe:device,\
+                   probe:devices,probe:caveats,probe:host,probe:started,probe:version";
+    let lines: Vec<&str> = trials.lines().collect();
+    assert_eq!((lines[0], lines.len()), (columns, 4));
+    assert!(lines[1].starts_with("A & B,1,0.615,done,") && lines[1].contains(",cpu,probe=cpu,"), "{trials}");
+    assert!(lines[3].starts_with("D,1,,failed,"), "{trials}");
+}
+
+#[test]
+fn what_is_asked_for_in_vain_is_told() {
+    let project = ran();
+    let check = |arguments: &[&str], expected: &str| {
+        assert_eq!(project.expect(2, arguments).stderr, format!("error: {expected}\n"));
+    };
+    check(
+        &["table", "p.ron", "--table", "t"],
+        "the pipeline has no such thing as a table `t`; it has accuracies",
+    );
+    check(
+        &["table", "p.ron", "--where", "k=3"],
+        "the trials have no `k`; they have `method`, `seed`, `probe.accuracy`",
+    );
+    check(&["table", "p.ron", "--group-by", "seed"], "`seed` is no axis");
+    check(
+        &["table", "p.ron", "--trials", "--metric", "probe.loss"],
+        "no trial has reported a metric `probe.loss` yet",
+    );
+}
+
+#[test]
+fn a_running_stage_is_told_from_a_missing_one() {
+    let project = Project::new();
+    let slow = METHODS.replace("[ $METHOD != c ] &&", "while [ ! -e $GO ]; do sleep 0.05; done;");
+    let gate = project.path().join("go");
+    let slow = slow.replace(r#"env: {"#, &format!(r#"env: {{"GO": "{}", "#, gate.display()));
+    project.write("p.ron", slow);
+    let run = project.start_group(&["run", "p.ron", "--jobs", "1", "--seeds", "0"]);
+    common::wait_until("a stage runs", || {
+        project.store().join("runs").exists()
+            && project.expect(0, &["table", "p.ron"]).stdout.contains("running")
+    });
+    let table = project.expect(0, &["table", "p.ron", "--seeds", "0", "--format", "csv"]).stdout;
+    project.write("go", "");
+    common::finish(run);
+    assert_eq!(table, "method,accuracy (%)\nA & B,running\n<C>,missing\nD,missing\n");
+}
+
+#[test]
+fn a_report_is_one_page_that_asks_for_nothing() {
+    let project = ran();
+    assert_eq!(project.expect(0, &["report", "p.ron"]).stdout, "wrote p.html\n");
+    let page = project.read("p.html");
+    for piece in [
+        "<title>methods</title>",
+        "1 stage, 9 instances, 9 trials; 3 failed",
+        "<th scope=\"row\">A &amp; B</th><td data-value=\"0.615\">61.5 ± 1.0</td>",
+        "<td>failed</td>",
+        "default-src 'none'",
+        "<svg xmlns=",
+        "6 of 9",
+        "<dt>seeds</dt><dd>0, 1, 2</dd>",
+    ] {
+        assert!(page.contains(piece), "{piece} is not in {page}");
+    }
+    let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for outside in ["http:", "https:", "//", "src=", "@import", "url("] {
+        let found = page.lines().find(|line| line.contains(outside) && !line.trim_start().starts_with("//"));
+        assert_eq!(found, None, "{outside}");
+    }
+    project.expect(0, &["report", "p.ron", "--to", "again.html"]);
+    assert_eq!(project.read("again.html"), project.read("p.html"));
+}

@@ -16,6 +16,9 @@ use crate::progress::seconds;
 use crate::table::{NOTHING, STYLE, Table};
 
 const REPORT_STYLE: &str = include_str!("report/report.css");
+/// More figures of a kind than this are folded away.
+const MAX_OPEN: usize = 8;
+
 const SCRIPT: &str = include_str!("report/report.js");
 
 /// What a report shows.
@@ -61,8 +64,9 @@ pub struct Cost {
 impl Report {
     /// As an HTML file.
     pub fn to_html(&self) -> String {
-        let curves: String = self.curves.iter().map(Chart::to_html).collect();
-        let confusions: String = self.confusions.iter().map(Confusion::to_html).collect();
+        let curves = self.curves.iter().map(Chart::to_html).filter(|html| !html.is_empty());
+        let curves: Vec<String> = curves.collect();
+        let confusions: Vec<String> = self.confusions.iter().map(Confusion::to_html).collect();
         let tables: String = self.tables.iter().map(Table::to_html).collect();
         let sections = [
             ("tables", "Tables", tables),
@@ -157,12 +161,15 @@ impl Report {
     }
 }
 
-/// Figures side by side under a remark; nothing where there are none.
-fn grid(figures: &str, remark: &str) -> String {
-    if figures.is_empty() {
-        return String::new();
-    }
-    format!("<p class=\"note\">{remark}</p>\n<div class=\"figures\">\n{figures}</div>\n")
+/// Figures side by side under a remark; many are folded away, and of none there is nothing.
+fn grid(figures: &[String], remark: &str) -> String {
+    let html = format!("<div class=\"figures\">\n{}</div>\n", figures.concat());
+    let html = match figures.len() {
+        0 => return String::new(),
+        ..=MAX_OPEN => html,
+        count => format!("<details><summary>{count} of them</summary>\n{html}</details>\n"),
+    };
+    format!("<p class=\"note\">{remark}</p>\n{html}")
 }
 
 fn shown(text: &str) -> String {

@@ -308,3 +308,18 @@ fn pipelines_stand_side_by_side() {
     spec.rows.insert(0, "pipeline".to_owned());
     insta::assert_snapshot!(table::build(&both, &spec, &[]).unwrap().to_terminal(Look::default()));
 }
+
+/// `cargo test --release --test table -- --ignored --nocapture` measures it.
+#[test]
+#[ignore = "it expands a sweep of 100,000 trials, which takes long in a development build"]
+fn a_table_of_a_hundred_thousand_trials_takes_a_moment() {
+    let graph = graph(&COMPARED.replace("[0, 1, 2, 3]", "\"0..25000\""));
+    assert_eq!(graph.trials.len(), 100_000);
+    let accuracy = |name: &str, seed: u64| improved(name, seed % 4);
+    let results = told(&graph, accuracy, |_| "cpu", |_| Vec::new());
+    let clock = std::time::Instant::now();
+    let text = terminal(&graph, done(results));
+    let took = clock.elapsed();
+    println!("{text}\n{took:?}");
+    assert!(took.as_secs_f64() < 1.0 || cfg!(debug_assertions), "{took:?}");
+}

@@ -166,7 +166,7 @@ fn grid(figures: &[String], remark: &str) -> String {
     let html = format!("<div class=\"figures\">\n{}</div>\n", figures.concat());
     let html = match figures.len() {
         0 => return String::new(),
-        ..=MAX_OPEN => html,
+        1..=MAX_OPEN => html,
         count => format!("<details><summary>{count} of them</summary>\n{html}</details>\n"),
     };
     format!("<p class=\"note\">{remark}</p>\n{html}")

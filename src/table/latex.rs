@@ -28,13 +28,13 @@ impl Table {
                     1 => heading,
                     _ => format!("\\multicolumn{{{count}}}{{c}}{{{heading}}}"),
                 });
-                if !last {
+                if !last && count > 1 {
                     rules.push_str(&format!("\\cmidrule(lr){{{at}-{}}} ", at + count - 1));
                 }
                 at += count;
             }
             text.push_str(&line(&cells));
-            if !last {
+            if !rules.is_empty() {
                 text.push_str(&format!("{}\n", rules.trim_end()));
             }
         }

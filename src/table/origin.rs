@@ -57,6 +57,9 @@ impl Origin {
     }
 }
 
+/// The origins of an instance's inputs, and what it adds: its stage, the family of its device, caveats.
+type Step<'a> = (Vec<usize>, &'a str, &'a str, Vec<Caveat>);
+
 /// The origins of a graph's results: few, however many results there are.
 pub struct Origins {
     /// Each once.
@@ -69,8 +72,7 @@ impl Origins {
     /// Follows every result to its sources.
     pub fn of<'a>(graph: &Graph, outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Self {
         let mut distinct: Vec<Origin> = Vec::new();
-        // What an instance adds to the origins of its inputs, and what that gives.
-        let mut known: HashMap<(Vec<usize>, &str, &str, Vec<Caveat>), usize> = HashMap::new();
+        let mut known: HashMap<Step<'_>, usize> = HashMap::new();
         let mut of: Vec<usize> = Vec::with_capacity(graph.instances.len());
         for (id, instance) in graph.ids().zip(&graph.instances) {
             let mut sources: Vec<usize> = instance.inputs.values().map(|wire| of[wire.from.0]).collect();

@@ -4,6 +4,9 @@ use polars::prelude::{Column as Series, DataFrame, PolarsResult};
 
 use super::{Cell, Numbers, Row, Table, write_parquet};
 
+/// One of a cell's numbers.
+type Statistic = fn(&Numbers) -> Option<f64>;
+
 impl Table {
     /// A row for each cell: a text column per axis (null where the axis does not reach), `cell` (its title), `n` of `trials`,
     /// the statistics in the metric's own unit (null where there is none), and `text`, `notes` and `is_published`.
@@ -34,7 +37,7 @@ impl Table {
         columns.push(Series::new("n".into(), counts));
         let trials: Vec<u64> = cells.iter().map(|(.., cell)| cell.numbers.of as u64).collect();
         columns.push(Series::new("trials".into(), trials));
-        let statistics: [(&str, fn(&Numbers) -> Option<f64>); 10] = [
+        let statistics: [(&str, Statistic); 10] = [
             ("mean", |numbers| numbers.mean),
             ("std", |numbers| numbers.std),
             ("ci95", |numbers| numbers.ci95),

@@ -6,7 +6,6 @@ use crate::diagnostic::escape;
 impl Table {
     /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input.
     pub fn to_latex(&self) -> String {
-        let columns = self.axes.len() + self.columns.len();
         let mut text = format!(
             "% {}: needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{}{}}}\n\\toprule\n",
             escape(&self.name),
@@ -46,14 +45,15 @@ impl Table {
             let labels = row.labels.iter().map(|text| escaped(&label(text.as_ref())));
             text.push_str(&line(&labels.chain(row.cells.iter().map(cell)).collect::<Vec<_>>()));
         }
-        text.push_str("\\bottomrule\n");
+        text.push_str("\\bottomrule\n\\end{tabular}\n");
         let notes = self.notes.iter().enumerate();
         let notes = notes
             .map(|(index, note)| format!("\\textsuperscript{{{}}}~{}", mark(index), escaped(&escape(note))));
-        for note in notes.chain(self.remarks.iter().map(|remark| escaped(&escape(remark)))) {
-            text.push_str(&format!("\\multicolumn{{{columns}}}{{l}}{{\\footnotesize {note}}} \\\\\n"));
+        let notes = notes.chain(self.remarks.iter().map(|remark| escaped(&escape(remark))));
+        let notes: Vec<String> = notes.collect();
+        if !notes.is_empty() {
+            text.push_str(&format!("\\par\\smallskip\n{{\\footnotesize {}\\par}}\n", notes.join(" \\\\\n")));
         }
-        text.push_str("\\end{tabular}\n");
         text
     }
 }

@@ -284,12 +284,7 @@ impl Views {
             Self::GraphNnClr { .. } => {
                 &[("[0].size", ".size"), ("[0].scale", ".scale"), ("[4].radius", ".blur")]
             }
-            Self::Cc { .. } => &[
-                ("[0].size", ".size"),
-                ("[2].ops[0].brightness", ".strength"),
-                ("[2].ops[0].hue", ".strength"),
-                ("[4].p", ".blur"),
-            ],
+            Self::Cc { .. } => &[("[0].size", ".size"), ("[4].p", ".blur")],
             Self::Cnn2Graph { .. } => &[("[0].size", ".size"), ("[0].scale", ".scale")],
             Self::Weak { resize: Some(_), .. } => &[("[0].size", ".resize"), ("[1].size", ".crop")],
             Self::Weak { resize: None, .. } => &[("[0].size", ".crop")],
@@ -304,6 +299,10 @@ impl Views {
                 let of =
                     |(at, ops): (usize, &Vec<Op>)| Augmentation(ops.clone()).validate(&format!("[{at}]"));
                 views.iter().enumerate().flat_map(of).collect()
+            }
+            // The turn of the hue bounds the strength of all of the jitter.
+            &Self::Cc { strength, .. } if !(0.0..=2.5).contains(&strength) => {
+                vec![FieldError::new(".strength", format!("must be 0 to 2.5, is {strength:?}"))]
             }
             Self::SimClr { .. }
             | Self::GraphNnClr { .. }
@@ -374,13 +373,8 @@ mod tests {
                 ("views.hue", "must be 0 to 0.5, is 0.6"),
             ],
         );
-        check(
-            "Cc(strength: 20.0, blur: 2.0)",
-            &[
-                ("views.strength", "must be 0 to 10, is 16.0"),
-                ("views[2].ops[0].contrast", "must be 0 to 10, is 16.0"),
-            ],
-        );
+        check("Cc(strength: 20.0)", &[("views.strength", "must be 0 to 2.5, is 20.0")]);
+        check("Cc(blur: 2.0)", &[("views.blur", "must be a probability, 0 to 1, is 2.0")]);
         check("Each([])", &[("views", "must have the operations of a view")]);
         check("Each([[], [Posterize(bits: 9)]])", &[("views[1][0].bits", "must be 1 to 8, is 9")]);
         check("Weak(crop: Some(0))", &[("views.crop", "must be 1 to 4096 pixels, is 0")]);

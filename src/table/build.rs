@@ -1,6 +1,6 @@
 //! From trials to a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use polars::prelude::*;
 
@@ -97,17 +97,25 @@ struct Sample {
 }
 
 impl Sample {
-    /// The differences to another sample, seed by seed; a sample without seeds is the same for each.
+    /// The differences to another sample, seed by seed; a sample of one value without a seed is the same for each.
     fn differences(&self, other: &Self) -> Vec<f64> {
-        let same = |seed: &Option<u64>| {
-            let at = other.seeds.iter().position(|other| other == seed || other.is_none());
-            at.map(|at| other.values[at])
-        };
-        let pairs = self.seeds.iter().zip(&self.values);
-        if let ([None], [value]) = (self.seeds.as_slice(), self.values.as_slice()) {
-            return other.values.iter().map(|other| value - other).collect();
+        match (self.alone(), other.alone()) {
+            (Some(mine), _) => other.values.iter().map(|theirs| mine - theirs).collect(),
+            (None, Some(theirs)) => self.values.iter().map(|mine| mine - theirs).collect(),
+            (None, None) => {
+                let theirs: HashMap<_, _> = other.seeds.iter().zip(&other.values).collect();
+                let pairs = self.seeds.iter().zip(&self.values);
+                pairs.filter_map(|(seed, mine)| Some(mine - *theirs.get(seed)?)).collect()
+            }
         }
-        pairs.filter_map(|(seed, value)| Some(value - same(seed)?)).collect()
+    }
+
+    /// Its value, where it is one without a seed.
+    fn alone(&self) -> Option<f64> {
+        match (self.seeds.as_slice(), self.values.as_slice()) {
+            ([None], [value]) => Some(*value),
+            _ => None,
+        }
     }
 
     fn count(&self, state: Value) -> usize {

@@ -85,7 +85,7 @@ pub fn paired_t(differences: &[f64]) -> Option<f64> {
 
 /// The p-value of Wilcoxon's signed-rank test that differences are symmetric about 0.
 ///
-/// Zeros are dropped (Wilcoxon's own rule), ties share the mean of their ranks. Up to [`MAX_EXACT`] differences every way to
+/// Zeros are dropped (Wilcoxon's own rule), ties share the mean of their ranks. Up to 60 differences every way to
 /// sign the ranks is counted, so ties are exact as well; above, the normal approximation is used with its correction for
 /// ties. `None` where no difference is left.
 pub fn wilcoxon(differences: &[f64]) -> Option<f64> {

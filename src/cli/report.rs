@@ -1,6 +1,6 @@
 //! `ablate report`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -226,12 +226,15 @@ fn count(pairs: impl Iterator<Item = (i64, i64)>) -> Option<Vec<Vec<u64>>> {
 
 fn costs(results: &Results) -> Vec<Cost> {
     let cost = |(stage, ids): (&str, Vec<InstanceId>)| {
-        let made: Vec<_> = done(results, &ids).map(|(_, result)| &result.provenance).collect();
+        // Instances of one key were made once.
+        let mut actions = HashSet::new();
+        let once = done(results, &ids).filter(|(id, _)| actions.insert(results.plan.state(*id).action()));
+        let made: Vec<_> = once.map(|(_, result)| &result.provenance).collect();
         let devices: BTreeSet<&str> =
             made.iter().map(|made| made.device.split(':').next().unwrap_or_default()).collect();
         Cost {
             stage: stage.to_owned(),
-            done: made.len(),
+            done: done(results, &ids).count(),
             of: ids.len(),
             total_ms: made.iter().map(|made| made.duration_ms).sum(),
             longest_ms: made.iter().map(|made| made.duration_ms).max().unwrap_or(0),

@@ -1,11 +1,13 @@
 //! Named tensors in a safetensors file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
 
 use crate::{BadArtifact, StageError};
@@ -139,6 +141,18 @@ impl Tensors {
         }
     }
 
+    /// Takes out the elements of a u8 tensor.
+    ///
+    /// # Errors
+    /// Where there is none of that name and type.
+    pub fn take_u8(&mut self, name: &str) -> Result<Vec<u8>, BadArtifact> {
+        self.u8(name)?;
+        match self.tensors.remove(name).map(|tensor| tensor.data) {
+            Some(TensorData::U8(values)) => Ok(values),
+            Some(TensorData::I64(_) | TensorData::F32(_)) | None => unreachable!("it is there and of bytes"),
+        }
+    }
+
     /// The elements of an i64 tensor.
     ///
     /// # Errors
@@ -176,19 +190,24 @@ impl Tensors {
         Ok(())
     }
 
-    /// Reads a safetensors file of u8, i64 and f32 tensors.
+    /// Reads a safetensors file of u8, i64 and f32 tensors. In memory it takes what the tensors take, and the header.
     ///
     /// # Errors
     /// Where the file cannot be read, is malformed, or has tensors of other types.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let bytes = fs::read(path).map_err(|error| BadArtifact::new(error.to_string()))?;
-        let malformed =
-            |error: safetensors::SafeTensorError| BadArtifact::new(format!("it is not safetensors: {error}"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+        let unread = |error: io::Error| BadArtifact::new(error.to_string());
+        let file = File::open(path).map_err(unread)?;
+        let size = file.metadata().map_err(unread)?.len();
+        let mut file = BufReader::with_capacity(PIECE, file);
+        let header = read_header(&mut file, size)?;
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let file = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-        let tensors = file.iter().map(|(name, view)| Ok((name.to_owned(), read_view(name, &view)?)));
-        Ok(Self { tensors: tensors.collect::<Result<_, BadArtifact>>()?, metadata })
+        let mut tensors = BTreeMap::new();
+        for name in header.offset_keys() {
+            let info = header.info(&name).expect("a name of the header is in it");
+            let data = read_data(&mut file, &name, info)?;
+            tensors.insert(name, Tensor { shape: info.shape.clone(), data });
+        }
+        Ok(Self { tensors, metadata })
     }
 
     /// Writes a safetensors file. The header is in order of name and its fields in order of theirs, so equal content gives
@@ -233,27 +252,76 @@ fn wrong_type(name: &str, found: &TensorData, expected: &str) -> BadArtifact {
     BadArtifact::new(format!("tensor `{name}` is {:?}, expected {expected}", found.dtype()))
 }
 
-fn read_view(name: &str, view: &TensorView<'_>) -> Result<Tensor, BadArtifact> {
-    let data = view.data();
-    let data = match view.dtype() {
-        Dtype::U8 => TensorData::U8(data.to_vec()),
-        Dtype::I64 => TensorData::I64(
-            data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes"))).collect(),
-        ),
-        Dtype::F32 => TensorData::F32(
-            data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect(),
-        ),
+/// Bytes read at a time.
+const PIECE: usize = 1 << 20;
+
+/// Longest header, as the format's own reader has it.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// The header of a file of `size` bytes: tensors one after the other, up to its end.
+fn read_header(file: &mut impl Read, size: u64) -> Result<Metadata, BadArtifact> {
+    let malformed = |error: &dyn fmt::Display| BadArtifact::new(format!("it is not safetensors: {error}"));
+    let mut len = [0; 8];
+    file.read_exact(&mut len).map_err(|error| malformed(&error))?;
+    let len = u64::from_le_bytes(len);
+    if len > MAX_HEADER.min(size - 8) {
+        return Err(malformed(&format!("a header of {len} bytes in a file of {size}")));
+    }
+    let mut header = Vec::new();
+    file.take(len).read_to_end(&mut header).map_err(|error| malformed(&error))?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|error| malformed(&error))?;
+    let expected = 8 + len + header.data_len() as u64;
+    match expected == size {
+        true => Ok(header),
+        false => Err(malformed(&format!("its header says {expected} bytes, it has {size}"))),
+    }
+}
+
+/// The elements of the tensor that comes next.
+fn read_data(file: &mut impl Read, name: &str, info: &TensorInfo) -> Result<TensorData, BadArtifact> {
+    let (start, end) = info.data_offsets;
+    let mut file = file.take((end - start) as u64);
+    // The header was checked against the size of the file, so its lengths may be believed.
+    let data = match info.dtype {
+        Dtype::U8 => {
+            let mut bytes = Vec::with_capacity(end - start);
+            file.read_to_end(&mut bytes).map(|_| TensorData::U8(bytes))
+        }
+        Dtype::I64 => read_elements(&mut file, end - start, i64::from_le_bytes).map(TensorData::I64),
+        Dtype::F32 => read_elements(&mut file, end - start, f32::from_le_bytes).map(TensorData::F32),
         other => {
-            return Err(BadArtifact::new(format!(
-                "tensor `{name}` has type {other:?}, expected u8, i64 or f32"
-            )));
+            let found = format!("tensor `{name}` has type {other:?}, expected u8, i64 or f32");
+            return Err(BadArtifact::new(found));
         }
     };
-    Ok(Tensor { shape: view.shape().to_vec(), data })
+    let data = data.map_err(|error| BadArtifact::new(error.to_string()))?;
+    match data.len() * data.element_size() == end - start {
+        true => Ok(data),
+        false => Err(BadArtifact::new(format!("tensor `{name}` is cut short"))),
+    }
+}
+
+/// Elements of `W` bytes each, up to the end.
+fn read_elements<T, const W: usize>(
+    file: &mut impl Read,
+    bytes: usize,
+    element: impl Fn([u8; W]) -> T,
+) -> io::Result<Vec<T>> {
+    let mut elements = Vec::with_capacity(bytes / W);
+    let mut piece = Vec::with_capacity(PIECE);
+    loop {
+        piece.clear();
+        if file.take(PIECE as u64).read_to_end(&mut piece)? == 0 {
+            return Ok(elements);
+        }
+        elements.extend(piece.chunks_exact(W).map(|bytes| element(bytes.try_into().expect("W bytes"))));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -275,6 +343,22 @@ mod tests {
         let bytes = fs::read(&paths[0]).unwrap();
         assert_eq!(bytes, fs::read(&paths[1]).unwrap());
         assert_eq!(String::from_utf8_lossy(&bytes[8..8 + header.len()]), header);
+    }
+
+    #[test]
+    fn long_tensors_are_read_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let (n, m) = (PIECE / 8 + 3, PIECE / 4 * 2 + 1);
+        let tensors = Tensors::new()
+            .with("a", &[n], TensorData::I64((0..n as i64).collect()))
+            .with("b", &[m], TensorData::F32((0..m).map(|at| at as f32).collect()))
+            .with("c", &[3], TensorData::U8(vec![7; 3]));
+        tensors.write(&path).unwrap();
+        let mut found = Tensors::read(&path).unwrap();
+        assert_eq!(found, tensors);
+        assert_eq!(found.take_u8("c").unwrap(), [7; 3]);
+        assert!(found.take_u8("c").is_err() && found.take_u8("a").is_err());
     }
 
     #[test]

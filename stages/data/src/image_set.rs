@@ -192,9 +192,9 @@ impl ImageSet {
     /// # Errors
     /// Where the file is not one, has images without pixels or of other than 1 or 3 channels, or labels without a class.
     pub fn read(path: &Path, project: &Path) -> Result<Self, BadArtifact> {
-        let tensors = ArtifactKind::Images.read_tensors(path)?;
+        let mut tensors = ArtifactKind::Images.read_tensors(path)?;
         let images = match tensors.contains("images") {
-            true => Stored::Pixels(read_pixels(&tensors)?),
+            true => Stored::Pixels(read_pixels(&mut tensors)?),
             false => Stored::Files(read_files(&tensors, project)?),
         };
         let split = tensors.u8("split")?.iter();
@@ -261,7 +261,7 @@ impl ImageSet {
     }
 }
 
-fn read_pixels(tensors: &Tensors) -> Result<Pixels, BadArtifact> {
+fn read_pixels(tensors: &mut Tensors) -> Result<Pixels, BadArtifact> {
     let &[_, height, width, channels] = tensors.get("images")?.shape() else {
         unreachable!("images are checked to be [N, H, W, C]");
     };
@@ -269,7 +269,7 @@ fn read_pixels(tensors: &Tensors) -> Result<Pixels, BadArtifact> {
         let found = format!("images are {height}×{width} with {channels} channels");
         return Err(BadArtifact::new(found + ", expected pixels, with 1 or 3 channels"));
     }
-    Ok(Pixels { height, width, channels, bytes: tensors.u8("images")?.to_vec() })
+    Ok(Pixels { height, width, channels, bytes: tensors.take_u8("images")? })
 }
 
 fn read_names(tensors: &Tensors) -> Result<Option<Paths>, BadArtifact> {

@@ -29,7 +29,7 @@ pub use files::{Files, ImageError, Paths};
 pub use gallery::Gallery;
 pub use image_set::{ChannelStats, ImageSet, Stored};
 pub use images::Images;
-pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, Position};
+pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, NeighbourViews, Pick, Position};
 pub use pixels::Pixels;
 pub use resizing::Resizing;
 pub use source::{ArrayFile, ClassList, Granularity, Layout, OnError, Source, Storage};

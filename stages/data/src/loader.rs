@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use thiserror::Error;
 
 use crate::augment::Augmentation;
-use crate::random::{Key, permutation};
+use crate::random::{Draws, Key, permutation};
 use crate::{ChannelStats, ImageError, ImageSet};
 
 /// Batches each thread makes ahead.
@@ -74,6 +74,38 @@ pub enum LoaderError {
     /// A view cannot be made of images of this size.
     #[error("{0}")]
     Size(String),
+    /// The lists of neighbours are not of so many for every row.
+    #[error("{found} neighbours are listed for {rows} rows of {each}")]
+    Lists {
+        /// Neighbours listed.
+        found: usize,
+        /// Rows of the data set.
+        rows: usize,
+        /// Neighbours a row should list.
+        each: usize,
+    },
+}
+
+/// Views of neighbours, beside those of the images themselves: one a pick, after the others in a batch.
+#[derive(Clone, Debug)]
+pub struct NeighbourViews {
+    /// The rows that each row of the data set lists, `[N, each]`.
+    pub lists: Arc<[u32]>,
+    /// Rows listed by each.
+    pub each: usize,
+    /// Which of them is shown, for each view.
+    pub picks: Vec<Pick>,
+    /// How it is shown.
+    pub augmentation: Augmentation,
+}
+
+/// A choice among the rows an image lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The one in this place, from 0.
+    Listed(usize),
+    /// Any, drawn anew for each image and epoch.
+    Random,
 }
 
 /// Makes batches.
@@ -81,6 +113,7 @@ pub enum LoaderError {
 pub struct Loader {
     loading: Arc<Loading>,
     sizes: Vec<(usize, usize)>,
+    neighbours: Option<(NeighbourViews, (usize, usize))>,
 }
 
 /// Where in a training run a batch belongs.
@@ -112,6 +145,25 @@ pub struct BatchView {
     pub data: Vec<f32>,
 }
 
+impl NeighbourViews {
+    /// The row shown for `row`.
+    fn pick(&self, row: u32, pick: Pick, draws: &mut Draws) -> u32 {
+        let place = match pick {
+            Pick::Listed(place) => place,
+            Pick::Random => draws.below(self.each as u32) as usize,
+        };
+        self.lists[row as usize * self.each + place]
+    }
+}
+
+impl BatchView {
+    /// The numbers of the image at a place in the batch.
+    fn of_mut(&mut self, at: usize) -> &mut [f32] {
+        let len = self.shape[1..].iter().product::<usize>();
+        &mut self.data[at * len..][..len]
+    }
+}
+
 impl Loader {
     /// Checks that batches can be made.
     ///
@@ -131,7 +183,32 @@ impl Loader {
         let extent = set.extent();
         let sizes = views.iter().map(|view| view.output_size(extent));
         let sizes = sizes.collect::<Result<_, _>>().map_err(LoaderError::Size)?;
-        Ok(Self { loading: Arc::new(loading), sizes })
+        Ok(Self { loading: Arc::new(loading), sizes, neighbours: None })
+    }
+
+    /// One whose batches have these views too.
+    ///
+    /// # Errors
+    /// Where the lists do not fit the data set, or the view its images.
+    ///
+    /// # Panics
+    /// When a pick is of a place beyond the lists.
+    pub fn with_neighbours(&self, neighbours: NeighbourViews) -> Result<Self, LoaderError> {
+        let NeighbourViews { lists, each, picks, augmentation } = &neighbours;
+        let set = &self.loading.set;
+        if lists.len() != set.len() * each {
+            return Err(LoaderError::Lists { found: lists.len(), rows: set.len(), each: *each });
+        }
+        if let Some(&row) = lists.iter().find(|&&row| row as usize >= set.len()) {
+            return Err(LoaderError::NoRow { row, len: set.len() });
+        }
+        let within = |pick: &Pick| match *pick {
+            Pick::Listed(place) => place < *each,
+            Pick::Random => *each > 0,
+        };
+        assert!(picks.iter().all(within), "picks {picks:?} of {each} neighbours");
+        let size = augmentation.output_size(set.extent()).map_err(LoaderError::Size)?;
+        Ok(Self { neighbours: Some((neighbours, size)), ..self.clone() })
     }
 
     /// Batches in an epoch.
@@ -165,9 +242,20 @@ impl Loader {
             let image = set.image(row as usize)?;
             for (view, (augmentation, seen)) in (0..).zip(views.iter().zip(&mut seen)) {
                 let key = Key { seed: *seed, epoch: position.epoch, sample: row, view };
-                let len = seen.shape[1..].iter().product::<usize>();
-                let out = &mut seen.data[at * len..][..len];
-                augmentation.apply(&image, &mut key.draws()).normalise_into(stats, out);
+                augmentation.apply(&image, &mut key.draws()).normalise_into(stats, seen.of_mut(at));
+            }
+        }
+        if let Some((neighbours, size)) = &self.neighbours {
+            for (view, pick) in (views.len() as u32..).zip(&neighbours.picks) {
+                let mut shown = numbers(size);
+                for (at, &row) in rows.iter().enumerate() {
+                    // Keyed by the row that lists the neighbour; the pick is drawn first.
+                    let mut draws = Key { seed: *seed, epoch: position.epoch, sample: row, view }.draws();
+                    let image = set.image(neighbours.pick(row, *pick, &mut draws) as usize)?;
+                    let view = neighbours.augmentation.apply(&image, &mut draws);
+                    view.normalise_into(stats, shown.of_mut(at));
+                }
+                seen.push(shown);
             }
         }
         Ok(Batch { position, rows, views: seen })
@@ -195,7 +283,9 @@ impl Loader {
     /// How many threads there may be for their batches, made and being made, to take at most `bytes`.
     fn most_threads(&self, bytes: usize) -> usize {
         let Loading { set, rows, batch, .. } = &*self.loading;
-        let pixels: usize = self.sizes.iter().map(|(height, width)| height * width).sum();
+        let neighbours =
+            self.neighbours.iter().map(|(views, (height, width))| views.picks.len() * height * width);
+        let pixels: usize = self.sizes.iter().map(|(height, width)| height * width).chain(neighbours).sum();
         let of_a_batch = rows.len().min(*batch) * set.channels() * pixels * size_of::<f32>();
         bytes / ((AHEAD + 1) * of_a_batch).max(1)
     }
@@ -341,6 +431,40 @@ mod tests {
         let image = loading.set.image(batch.rows[2] as usize).unwrap();
         loading.views[1].apply(&image, &mut key.draws()).normalise_into(&loading.stats, &mut expected);
         assert_eq!(batch.views[1].data[180..270], expected);
+    }
+
+    #[test]
+    fn views_of_neighbours_come_after_the_others_and_are_keyed_by_the_row_that_lists_them() {
+        let loading = loading(8);
+        // Every row lists itself, and the two after it.
+        let lists: Vec<u32> = (0..8).flat_map(|row| [row, (row + 1) % 8, (row + 2) % 8]).collect();
+        let neighbours = NeighbourViews {
+            lists: lists.into(),
+            each: 3,
+            picks: vec![Pick::Listed(2), Pick::Random, Pick::Random],
+            augmentation: loading.views[0].clone(),
+        };
+        let plain = Loader::new(loading.clone()).unwrap();
+        let loader = plain.with_neighbours(neighbours.clone()).unwrap();
+        let from = Position { epoch: 2, step: 1 };
+        let batch = loader.batches(from, 3, 1).next().unwrap().unwrap();
+        assert_eq!(batch.views[..2], plain.batches(from, 3, 2).next().unwrap().unwrap().views);
+        let mut picked = Vec::new();
+        for (at, &row) in batch.rows.iter().enumerate() {
+            for view in 2..5 {
+                let mut draws = Key { seed: 11, epoch: 2, sample: row, view }.draws();
+                let place = if view == 2 { 2 } else { draws.below(3) };
+                let mut expected = vec![0.0; 90];
+                let image = loading.set.image(((row + place) % 8) as usize).unwrap();
+                loading.views[0].apply(&image, &mut draws).normalise_into(&loading.stats, &mut expected);
+                assert_eq!(batch.views[view as usize].data[at * 90..][..90], expected);
+                picked.push(place);
+            }
+        }
+        assert!((0..3).all(|place| picked.contains(&place)), "{picked:?}");
+        let too_few = NeighbourViews { each: 4, picks: vec![], ..neighbours };
+        let error = plain.with_neighbours(too_few).unwrap_err();
+        assert_eq!(error.to_string(), "24 neighbours are listed for 8 rows of 4");
     }
 
     #[test]

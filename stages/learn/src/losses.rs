@@ -4,10 +4,12 @@
 //! and its sums have a fixed order.
 
 mod contrastive;
+mod graph_contrastive;
 mod neighbour;
 mod self_label;
 
 pub use contrastive::nt_xent;
+pub use graph_contrastive::{agc, cluster_entropy, rgc, rgc_published, simclr_onesided};
 pub use neighbour::nnclr;
 pub use self_label::confidence_cross_entropy;
 

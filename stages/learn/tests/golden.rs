@@ -1,8 +1,13 @@
 //! Values of the original programs, for inputs given by formulas.
 
-use ablate_learn::losses::{confidence_cross_entropy, nt_xent};
+use ablate_learn::knn::{Similarity, nearest};
+use ablate_learn::knn_eval::vote;
+use ablate_learn::losses::{agc, cluster_entropy, confidence_cross_entropy, nt_xent, rgc, simclr_onesided};
+use ablate_learn::rows;
 use burn::prelude::*;
 use burn::tensor::Device;
+use burn::tensor::activation::softmax;
+use ndarray::Array2;
 
 /// G(n, d, a, b, c)\[i, j\] = scale · sin(a i + b j + c).
 fn waves(n: usize, d: usize, scale: f64, (a, b, c): (f64, f64, f64)) -> Tensor<2> {
@@ -33,4 +38,39 @@ fn self_labelling_is_that_of_scan() {
             .expect("some rows are above the threshold");
         check(&format!("threshold {threshold}, balance {balance}"), found, expected);
     }
+}
+
+#[test]
+fn contrasts_over_the_graph_are_those_of_gcc() {
+    let z0 = waves(4, 8, 1.0, (0.7, 1.3, 0.1));
+    let z1 = waves(4, 8, 1.0, (0.7, 1.3, 0.4));
+    check("RGC, pretext phase", simclr_onesided(z0.clone(), z1.clone(), 0.1), 1.2074714139);
+    let neighbours = [1.0, 2.0, 3.0].map(|t| waves(4, 8, 1.0, (0.7, 1.3, 0.1 + 0.35 * t)));
+    let weight = |at: usize| (3.0 / (4.0 + ((at / 3 + at % 3 + 1) % 3) as f32)).sqrt();
+    let weights = TensorData::new((0..12).map(weight).collect::<Vec<f32>>(), [4, 3]);
+    let weights = Tensor::from_data(weights, &Device::flex());
+    check("RGC, graph phase", rgc(z0, z1, &neighbours, weights, 0.1), 0.8943653249);
+}
+
+#[test]
+fn contrasts_of_clusters_are_those_of_gcc() {
+    let o = softmax(waves(6, 4, 2.0, (0.9, 1.7, 0.2)), 1);
+    let r = softmax(waves(6, 4, 2.0, (0.9, 1.7, 0.5)), 1);
+    check("AGC", agc(o.clone(), r.clone(), 1.0), 0.9464449443);
+    check("CR", cluster_entropy(o.clone()), 0.0071416260);
+    check("AGC + 2 CR", agc(o.clone(), r, 1.0) + cluster_entropy(o) * 2.0, 0.9607281963);
+}
+
+/// N(G(n, 5, 0.9, 0.6, c)).
+fn unit_waves(n: usize, c: f64) -> Array2<f32> {
+    let mut values = waves(n, 5, 1.0, (0.9, 0.6, c)).into_data().try_to_vec::<f32>().unwrap();
+    rows::normalise(&mut values, 5);
+    Array2::from_shape_vec((n, 5), values).unwrap()
+}
+
+#[test]
+fn the_neighbours_vote_is_that_of_gcc() {
+    let neighbours =
+        nearest(unit_waves(7, 0.2).view(), unit_waves(3, 0.35).view(), 3, Similarity::InnerProduct).unwrap();
+    assert_eq!(vote(&neighbours, &[0, 1, 0, 1, 1, 0, 1], 0.1), [0, 1, 0]);
 }

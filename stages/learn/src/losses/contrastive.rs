@@ -6,7 +6,7 @@ use burn::tensor::activation::log_softmax;
 use super::normalise;
 
 /// Stands for "not a candidate" in a row of logits: its exponential is 0 beside any cosine.
-const EXCLUDED: f64 = -1e9;
+pub(super) const EXCLUDED: f64 = -1e9;
 
 /// NT-Xent, both directions (Chen et al. 2020, "SimCLR", eq. 1 and algorithm 1; InstanceLoss of Contrastive Clustering).
 ///
@@ -27,7 +27,7 @@ pub fn nt_xent(z: Tensor<2>, z_prime: Tensor<2>, temperature: f64) -> Tensor<1> 
 }
 
 /// `[B, B]` to the mean of its diagonal.
-fn mean_of_diagonal(square: Tensor<2>) -> Tensor<1> {
+pub(super) fn mean_of_diagonal(square: Tensor<2>) -> Tensor<1> {
     let [batch, _] = square.dims();
     let diagonal = Tensor::<2>::eye(batch, &square.device());
     // By rows first: burn sums more than four million elements on all threads, in no fixed order.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ablate_stage::cache::Digest;
 use ablate_stage::{ArtifactKind, BadArtifact, Job, Split, StageError, TensorData, Tensors};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub enum Stored {
 }
 
 /// Mean and standard deviation of each channel, of pixels scaled to \[0, 1\].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelStats {
     /// `[C]`.

@@ -29,12 +29,10 @@ pub trait Trained {
 }
 
 /// The way from the first step to the last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Course {
-    /// Epochs.
-    pub epochs: usize,
-    /// Steps an epoch.
-    pub steps: usize,
+    /// The steps of each epoch.
+    pub steps: Vec<usize>,
     /// Samples a step, for the report.
     pub samples: usize,
     /// The learning rate before the schedule.
@@ -69,17 +67,18 @@ impl Course {
         &self,
         job: &mut Job<'_>,
         state: &mut S,
-        mut step: impl FnMut(&mut S, Position, f64) -> Result<f32, StageError>,
+        mut step: impl FnMut(&mut Job<'_>, &mut S, Position, f64) -> Result<f32, StageError>,
     ) -> Result<Vec<Point>, StageError> {
-        let total = self.epochs * self.steps;
+        let (epochs, ends) = (self.steps.len(), self.ends());
+        let total = ends.last().copied().unwrap_or(0);
         let mut checkpoints = Checkpoints::open(job.scratch()?);
         let resumed = checkpoints.newest(|tensors| resume(state, tensors))?;
         let mut losses = if let Some(losses) = resumed {
-            let at = self.position(losses.len());
-            job.resumed(format!("epoch {} of {}, step {}", at.epoch + 1, self.epochs, at.step + 1));
+            let at = self.position(&ends, losses.len());
+            job.resumed(format!("epoch {} of {epochs}, step {}", at.epoch + 1, at.step + 1));
             losses
-        } else if let Some(losses) = self.shorter(job, state) {
-            job.resumed(format!("a training of {} epochs", losses.len() / self.steps));
+        } else if let Some((epochs, losses)) = shorter(&ends, job, state) {
+            job.resumed(format!("a training of {epochs} epochs"));
             losses
         } else {
             Vec::new()
@@ -90,11 +89,11 @@ impl Course {
                 checkpoints.save(losses.len() as u64, &with_losses(state, &losses))?;
                 return Err(StageError::Stopped);
             }
-            let at = self.position(losses.len());
-            let loss = step(state, at, self.schedule.lr(self.lr, at))?;
+            let at = self.position(&ends, losses.len());
+            let loss = step(job, state, at, self.schedule.lr(self.lr, at))?;
             if !loss.is_finite() {
                 let curve = job.scratch()?.join("curve.parquet");
-                write_curve(&self.curve(&losses), &curve)?;
+                write_curve(&self.curve(&ends, &losses), &curve)?;
                 return Err(StageError::Diverged {
                     loss: f64::from(loss),
                     epoch: at.epoch,
@@ -105,40 +104,54 @@ impl Course {
             losses.push(loss);
             let done = losses.len();
             let rate = ((done - first) * self.samples) as f64 / started.elapsed().as_secs_f64();
-            let note =
-                format!("epoch {} of {}, loss {loss:.4}, {rate:.0} samples/s", at.epoch + 1, self.epochs);
+            let note = format!("epoch {} of {epochs}, loss {loss:.4}, {rate:.0} samples/s", at.epoch + 1);
             job.progress(done as u64, total as u64, "step", note);
-            if done < total && checkpoints.due(at.step + 1 == self.steps) {
+            if done < total && checkpoints.due(at.step + 1 == at.steps) {
                 checkpoints.save(done as u64, &with_losses(state, &losses))?;
             }
         }
         if let Some(path) = job.optional_output(STATE) {
             with_losses(state, &losses).write(path)?;
         }
-        Ok(self.curve(&losses))
+        Ok(self.curve(&ends, &losses))
     }
 
-    /// Takes over what a shorter course ended with, and returns its losses.
-    fn shorter(&self, job: &Job<'_>, state: &mut impl Trained) -> Option<Vec<f32>> {
-        let tensors = Tensors::read(job.kin()?).ok()?;
-        let steps = tensors.f32("losses").ok()?.len();
-        let fits = steps.is_multiple_of(self.steps) && steps < self.epochs * self.steps;
-        if fits { resume(state, &tensors).ok() } else { None }
+    /// The steps taken when each epoch has ended.
+    fn ends(&self) -> Vec<usize> {
+        let end = |taken: &mut usize, steps: &usize| {
+            *taken += steps;
+            Some(*taken)
+        };
+        self.steps.iter().scan(0, end).collect()
     }
 
     /// Where in the training a step belongs, counted through all epochs from 0.
-    fn position(&self, step: usize) -> Position {
-        let (epoch, step) = (step / self.steps, step % self.steps);
-        Position { epoch, step, epochs: self.epochs, steps: self.steps }
+    fn position(&self, ends: &[usize], step: usize) -> Position {
+        // After the last step, the epoch after the last.
+        let epoch = ends.partition_point(|&end| end <= step);
+        let steps = self.steps.get(epoch).copied().unwrap_or(0);
+        let begins = epoch.checked_sub(1).map_or(0, |before| ends[before]);
+        Position { epoch, step: step - begins, epochs: ends.len(), steps }
     }
 
-    fn curve(&self, losses: &[f32]) -> Vec<Point> {
+    fn curve(&self, ends: &[usize], losses: &[f32]) -> Vec<Point> {
         let point = |(step, &loss): (usize, &f32)| {
-            let at = self.position(step);
+            let at = self.position(ends, step);
             Point { epoch: at.epoch, step: at.step, loss, lr: self.schedule.lr(self.lr, at) }
         };
         losses.iter().enumerate().map(point).collect()
     }
+}
+
+/// Takes over what a course of fewer epochs ended with, and returns how many, and its losses.
+fn shorter(ends: &[usize], job: &Job<'_>, state: &mut impl Trained) -> Option<(usize, Vec<f32>)> {
+    let tensors = Tensors::read(job.kin()?).ok()?;
+    let steps = tensors.f32("losses").ok()?.len();
+    let epochs = ends.iter().position(|&end| end == steps)? + 1;
+    if epochs == ends.len() {
+        return None;
+    }
+    Some((epochs, resume(state, &tensors).ok()?))
 }
 
 /// Takes back a state, and returns the losses until then.
@@ -190,7 +203,9 @@ mod tests {
         }
     }
 
-    const COURSE: Course = Course { epochs: 3, steps: 2, samples: 1, lr: 0.5, schedule: Schedule::Constant };
+    fn course() -> Course {
+        Course { steps: vec![2; 3], samples: 1, lr: 0.5, schedule: Schedule::Constant }
+    }
 
     /// Runs a course in a scratch folder; the loss is 1 / value, and infinite from `diverges` on.
     fn run(scratch: &Path, diverges: usize) -> Result<(f32, Vec<Point>), StageError> {
@@ -198,7 +213,7 @@ mod tests {
         let mut report = |_| {};
         let mut job = Job::new(files, 0, Device::Cpu, 1, StopFlag::default(), &mut report);
         let mut state = Halved(1.0);
-        let curve = COURSE.run(&mut job, &mut state, |state, at, lr| {
+        let curve = course().run(&mut job, &mut state, |_, state, at, lr| {
             if at.epoch * 2 + at.step == diverges {
                 return Ok(f32::INFINITY);
             }
@@ -222,6 +237,16 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         Checkpoints::open(scratch.path()).save(1, &losses(Halved(0.5).store())).unwrap();
         assert_eq!(run(scratch.path(), usize::MAX).unwrap(), expected, "and one that fits is gone on from");
+    }
+
+    #[test]
+    fn epochs_may_differ_in_length() {
+        let course = Course { steps: vec![3, 1, 2], ..course() };
+        let ends = course.ends();
+        assert_eq!(ends, [3, 4, 6]);
+        let places = (0..7).map(|step| course.position(&ends, step)).map(|at| (at.epoch, at.step, at.steps));
+        let expected = [(0, 0, 3), (0, 1, 3), (0, 2, 3), (1, 0, 1), (2, 0, 2), (2, 1, 2), (3, 0, 0)];
+        assert_eq!(places.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -266,14 +266,13 @@ impl GnnRefine {
         let mut state = State { student, teacher, optimiser: OptimiserState::new(self.optimiser) };
         let steps = self.parts.div_ceil(self.parts_per_step);
         let course = Course {
-            epochs: self.epochs,
-            steps,
+            steps: vec![steps; self.epochs],
             samples: part.iter().flatten().count() / steps,
             lr: self.optimiser.lr(),
             schedule: Schedule::Constant,
         };
         let seed = derived(job.seed(), Self::KIND);
-        let curve = course.run(job, &mut state, |state, at, lr| {
+        let curve = course.run(job, &mut state, |_, state, at, lr| {
             let [first, second] = self.views(seed, nodes, part, at, device);
             let loss = method.loss(&mut state.student, &state.teacher, [&first, &second]);
             let value = host(loss.clone().without_autodiff())[0];

@@ -91,6 +91,24 @@ pub enum Scope {
     Inductive,
 }
 
+/// The distinct nodes that each of `n` nodes lists or is listed by, of pairs (node, neighbour it lists).
+///
+/// # Panics
+/// When there is no such node.
+pub fn joined(n: usize, pairs: impl Iterator<Item = (u32, u32)>) -> Vec<BTreeSet<u32>> {
+    let mut joined = vec![BTreeSet::new(); n];
+    for (node, neighbour) in pairs {
+        joined[node as usize].insert(neighbour);
+        joined[neighbour as usize].insert(node);
+    }
+    joined
+}
+
+/// GCC's weight of a neighbour, √(3 / deg): [`EdgeWeight::InverseDegree`].
+pub fn inverse_degree_weight(degree: usize) -> f32 {
+    (3.0 / degree as f64).sqrt() as f32
+}
+
 /// That `node` lists `neighbour`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Listing {
@@ -193,14 +211,11 @@ impl KnnGraph {
             EdgeWeight::InverseDegree => {
                 // What held-out samples list is not counted, or the weight between two others would tell of them.
                 let held_out = self.held_out(&embeddings.split);
-                let mut joined = vec![BTreeSet::new(); embeddings.len()];
-                for listing in listings.iter().filter(|listing| !held_out(listing.node)) {
-                    joined[listing.node as usize].insert(listing.neighbour);
-                    joined[listing.neighbour as usize].insert(listing.node);
-                }
-                let weight =
-                    |listing: &Listing| (3.0 / joined[listing.neighbour as usize].len() as f64).sqrt() as f32;
-                listings.iter().map(weight).collect()
+                let counted = listings.iter().filter(|listing| !held_out(listing.node));
+                let pairs = counted.map(|listing| (listing.node, listing.neighbour));
+                let joined = joined(embeddings.len(), pairs);
+                let degree = |listing: &Listing| joined[listing.neighbour as usize].len();
+                listings.iter().map(|listing| inverse_degree_weight(degree(listing))).collect()
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Losses, layers, metrics, schedules and graph builders are public functions on plain tensors; the stages compose them.
 
 pub mod artifacts;
+pub mod assign;
 pub mod backbone;
 pub mod checkpoint;
 pub mod cluster;
@@ -14,8 +15,10 @@ pub mod device;
 pub mod ema;
 pub mod embed;
 pub mod encoder;
+pub mod feedback;
 pub mod gnn;
 pub mod gnn_refine;
+pub mod graph_eval;
 pub mod head;
 pub mod kmeans;
 pub mod knn;
@@ -47,6 +50,7 @@ pub fn register(registry: Registry) -> Registry {
         .with::<self_label::SelfLabel>()
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
+        .with::<graph_eval::GraphEval>()
         .with::<cluster::Cluster>()
         .with::<gnn_refine::GnnRefine>()
         .with::<linear_eval::LinearEval>()

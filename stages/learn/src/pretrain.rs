@@ -3,13 +3,19 @@
 //! A method is a list of objectives in a shared training loop. It trains on the images of the train and unlabelled splits;
 //! test images are never seen.
 
+mod gcc;
+mod learner;
 mod nnclr;
+mod recipe;
+mod selection;
 mod simclr;
 
 use std::sync::Arc;
 
-use ablate_data::{ImageSet, Views};
-use ablate_stage::{ArtifactKind, FieldError, Job, Kin, Port, Preset, Request, Side, Stage, StageError};
+use ablate_data::{ChannelStats, ImageSet, Views};
+use ablate_stage::{
+    ArtifactKind, FieldError, Job, Kin, Metrics, Port, Preset, Request, Side, Stage, StageError,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +23,24 @@ use crate::backbone::Backbone;
 use crate::course::{STATE, write_curve};
 use crate::device;
 use crate::encoder::{Architecture, Encoder};
+use crate::feedback::GraphFeedback;
 use crate::head::Mlp;
 use crate::optimiser::Optimiser;
 use crate::schedule::Schedule;
-use crate::training::{Objective, Training};
+use crate::training::{Curriculum, Training};
+use learner::Learner;
+
+pub use gcc::LossWeights;
+pub use recipe::{Loss, Partner, Recipe, Rgc, Term};
+pub use selection::Selection;
 
 /// Trains an encoder without labels, on the train and unlabelled splits; test images are never seen.
 ///
-/// Reads `images`; writes the `encoder` and its learning `curve`, a row a step. A last, partial batch of an epoch is left
-/// out. Images are normalised by the mean and standard deviation of their channels over the train split, or the unlabelled one
-/// where there is none for training, and these travel with the encoder.
+/// Reads `images`; writes the `encoder` and its learning `curve`, a row a step. What images are normalised by travels with the
+/// encoder. Methods that make a graph, and a selection by label, also write `progress`, of columns `epoch`, `measure`, `value`:
+/// `purity@1` and `purity@k` of each graph (the share of the neighbours in these places that have the image's class), `acc` of
+/// each look at the cluster head; labels are read for that alone. A selection by label also writes `metrics`: `oracle` 1, and
+/// the `epoch` and `acc` selected.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
@@ -48,9 +62,20 @@ pub struct Pretrain {
     /// How the learning rate moves.
     #[serde(default = "schedule")]
     pub schedule: Schedule,
-    /// How the two views of an image are drawn.
+    /// How the two views of an image, and those of its neighbours, are drawn.
     #[serde(default)]
     pub views: Views,
+    /// The mean and standard deviation channels are normalised by. Without, those over the train split, or the unlabelled one
+    /// where there is none for training.
+    #[serde(default)]
+    pub normalise: Option<ChannelStats>,
+    /// Epochs, from the first, in which unlabelled images are seen; in all where it is `None`. GCC leaves out those of STL-10
+    /// after 51.
+    #[serde(default)]
+    pub unlabelled_epochs: Option<usize>,
+    /// Which network is the result.
+    #[serde(default)]
+    pub select: Selection,
     /// The numbers computed with.
     #[serde(default)]
     pub precision: Precision,
@@ -84,10 +109,76 @@ pub enum Method {
         #[serde(default = "nnclr::predictor")]
         predictor: Mlp,
     },
+    /// GCC (Zhong et al. 2021): first as SimCLR; then images are drawn to their neighbours in a graph of the network's own
+    /// features, and clusters are learned on which neighbours agree. The clusters are those of the cluster head:
+    /// `Cluster(method: Head())`. A last, partial batch of an epoch is kept. Defaults are the program's
+    /// (`mynameischaos/GCC` @ 530c11b), which go with 1000 epochs, `Sgd(lr: 0.4, weight_decay: 0.0001)` and
+    /// `Cosine(final_lr: 0.0004, every: Epoch)`.
+    Gcc {
+        /// Number of clusters; without one, the number of classes.
+        #[serde(default)]
+        clusters: Option<usize>,
+        /// τ of the contrasts of representations.
+        #[serde(default = "gcc::temperature")]
+        temperature: f64,
+        /// From features to z.
+        #[serde(default = "gcc::projector")]
+        projector: Mlp,
+        /// The graph.
+        #[serde(default)]
+        graph: GraphFeedback,
+        /// Epochs before the contrasts over the graph; without, until there is one.
+        #[serde(default)]
+        pretext_epochs: Option<usize>,
+        /// Whether representations are contrasted over the graph at all; otherwise the first phase's loss goes on.
+        #[serde(default = "gcc::on")]
+        graph_contrast: bool,
+        /// The formula of that contrast.
+        #[serde(default)]
+        form: Rgc,
+        /// With whom an image is to share its cluster.
+        #[serde(default)]
+        partner: Partner,
+        /// What the losses count.
+        #[serde(default)]
+        weights: LossWeights,
+        /// With `unlabelled_epochs`: the number of train images that stand before the unlabelled ones. When these go, as released
+        /// everything after that place is given the features of the unlabelled image in its place, for one graph: 5000 on
+        /// STL-10. Without, images keep their own.
+        #[serde(default)]
+        misplace_from: Option<usize>,
+    },
+    /// Objectives of one's own, all at once.
+    Custom {
+        /// What is learned from.
+        objectives: Vec<Term>,
+        /// From features to z; without, z is the features.
+        #[serde(default)]
+        projector: Option<Mlp>,
+        /// From z to predictions.
+        #[serde(default)]
+        predictor: Option<Mlp>,
+        /// Number of clusters, where an objective has them; without one, the number of classes.
+        #[serde(default)]
+        clusters: Option<usize>,
+        /// Whether both views of the images go through the network as one batch, so that batch norms see both.
+        #[serde(default = "gcc::on")]
+        together: bool,
+        /// Whether an epoch ends before a batch that would be smaller than the others.
+        #[serde(default)]
+        drop_last: bool,
+        /// The graph that objectives are about.
+        #[serde(default)]
+        graph: Option<GraphFeedback>,
+    },
     /// No training: the freshly drawn network, as a baseline. `epochs`, `batch`, `optimiser`, `schedule` and `views` are
     /// not used.
     Untrained,
 }
+
+/// The outputs of figures taken on the way, and of a selection by label.
+const PROGRESS: &str = "progress";
+const METRICS: &str = "metrics";
 
 /// The numbers a network computes with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,47 +209,73 @@ fn schedule() -> Schedule {
 }
 
 impl Method {
-    fn heads(&self) -> (Option<Mlp>, Option<Mlp>) {
-        match self {
-            Self::SimClr { projector, .. } => (Some(projector.clone()), None),
-            Self::NnClr { projector, predictor, .. } => (Some(projector.clone()), Some(predictor.clone())),
-            Self::Untrained => (None, None),
-        }
-    }
-
     /// What the network is trained for, if it is.
-    fn objective(&self, seed: u64) -> Option<Box<dyn Objective>> {
-        match *self {
-            Self::SimClr { temperature, .. } => Some(Box::new(simclr::SimClr { temperature })),
-            Self::NnClr { queue, temperature, ref projector, .. } => {
-                Some(Box::new(nnclr::NnClr::new(queue, projector.output(), temperature, seed)))
+    pub fn recipe(&self) -> Option<Recipe> {
+        match self {
+            Self::SimClr { temperature, projector } => Some(simclr::recipe(*temperature, projector)),
+            Self::NnClr { queue, temperature, projector, predictor } => {
+                Some(nnclr::recipe(*temperature, *queue, projector, predictor))
+            }
+            &Self::Gcc {
+                clusters,
+                temperature,
+                ref projector,
+                graph,
+                pretext_epochs,
+                graph_contrast,
+                form,
+                partner,
+                weights,
+                misplace_from,
+            } => {
+                let gcc = gcc::Gcc {
+                    clusters,
+                    temperature,
+                    projector,
+                    graph,
+                    pretext_epochs,
+                    graph_contrast,
+                    form,
+                    partner,
+                    weights,
+                    misplace_from,
+                };
+                Some(gcc.recipe())
+            }
+            Self::Custom { objectives, projector, predictor, clusters, together, drop_last, graph } => {
+                Some(Recipe {
+                    projector: projector.clone(),
+                    predictor: predictor.clone(),
+                    clusters: *clusters,
+                    together: *together,
+                    drop_last: *drop_last,
+                    objectives: objectives.clone(),
+                    graph: *graph,
+                    misplace_from: None,
+                })
             }
             Self::Untrained => None,
         }
     }
 
     fn validate(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let (projector, predictor) = self.heads();
-        errors.extend(projector.iter().flat_map(|head| head.validate("method.projector")));
-        errors.extend(predictor.iter().flat_map(|head| head.validate("method.predictor")));
-        match *self {
-            Self::SimClr { temperature, .. } | Self::NnClr { temperature, .. }
-                if !(temperature > 0.0 && temperature.is_finite()) =>
-            {
-                let message = format!("must be above 0, is {temperature}");
-                errors.push(FieldError::new("method.temperature", message));
-            }
-            Self::SimClr { .. } | Self::NnClr { .. } | Self::Untrained => {}
-        }
-        if let Self::NnClr { queue, projector, predictor, .. } = self {
-            if !(1..=nnclr::MAX_QUEUE).contains(queue) {
-                let message = format!("must be 1 to {}, is {queue}", nnclr::MAX_QUEUE);
-                errors.push(FieldError::new("method.queue", message));
-            }
-            if projector.widths.last() != predictor.widths.last() {
-                let message = "must end in as many dimensions as the projector, to be compared with it";
-                errors.push(FieldError::new("method.predictor.widths", message));
+        let mut errors = self.recipe().map_or_else(Vec::new, |recipe| recipe.validate());
+        match self {
+            Self::Custom { .. } | Self::Untrained => {}
+            // A preset's fields have the meanings, and so the bounds, of the objectives they become, under other names.
+            Self::SimClr { .. } | Self::NnClr { .. } | Self::Gcc { .. } => {
+                for error in &mut errors {
+                    let objective = error.path.strip_prefix("method.objectives[");
+                    let field = match objective.and_then(|rest| rest.split_once("].")) {
+                        Some((_, "loss.temperature")) => "method.temperature",
+                        Some((_, "loss.queue")) => "method.queue",
+                        Some((_, "weight")) => "method.weights",
+                        Some((_, "from" | "until")) => "method.pretext_epochs",
+                        Some(_) | None => continue,
+                    };
+                    field.clone_into(&mut error.path);
+                }
+                errors.dedup_by(|a, b| a.path == b.path);
             }
         }
         errors
@@ -171,7 +288,7 @@ impl Pretrain {
         matches!(self.schedule, Schedule::Constant) && !matches!(self.method, Method::Untrained)
     }
 
-    fn training(&self) -> Training {
+    fn training(&self, drop_last: bool) -> Training {
         Training {
             kind: Self::KIND,
             epochs: self.epochs,
@@ -179,7 +296,15 @@ impl Pretrain {
             optimiser: self.optimiser,
             schedule: self.schedule,
             views: self.views.augmentations(2),
+            drop_last,
+            unlabelled_epochs: self.unlabelled_epochs,
         }
+    }
+
+    /// Whether figures are taken on the way.
+    fn is_measured(&self) -> bool {
+        let graph = self.method.recipe().is_some_and(|recipe| recipe.graph.is_some());
+        graph || self.select.is_oracle()
     }
 }
 
@@ -197,6 +322,12 @@ impl Stage for Pretrain {
             Port::required("encoder", ArtifactKind::Encoder),
             Port::required("curve", ArtifactKind::Curve),
         ];
+        if self.is_measured() {
+            outputs.push(Port::required(PROGRESS, ArtifactKind::Curve));
+        }
+        if self.select.is_oracle() {
+            outputs.push(Port::required(METRICS, ArtifactKind::Metrics));
+        }
         if self.can_be_continued() {
             outputs.push(Port::required(STATE, ArtifactKind::File));
         }
@@ -206,8 +337,20 @@ impl Stage for Pretrain {
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = self.method.validate();
         errors.extend(self.backbone.validate("backbone"));
-        errors.extend(self.training().validate());
+        errors.extend(self.training(false).validate());
         errors.extend(self.views.validate("views"));
+        errors.extend(self.select.validate("select"));
+        if let Some(ChannelStats { mean, std }) = &self.normalise {
+            let good =
+                mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std > 0.0);
+            if mean.is_empty() || mean.len() != std.len() || !good {
+                let message = "must be a mean and a standard deviation above 0 for each channel";
+                errors.push(FieldError::new("normalise", message));
+            }
+        }
+        if self.select.is_oracle() && !self.method.recipe().is_some_and(|recipe| recipe.has_clusters()) {
+            errors.push(FieldError::new("select", "needs a method that learns clusters, as `Gcc()`"));
+        }
         errors
     }
 
@@ -225,26 +368,67 @@ impl Stage for Pretrain {
     }
 
     fn preview(&self, job: &mut Job<'_>) -> Result<Option<Vec<u8>>, StageError> {
-        self.training().preview(job).map(Some)
+        self.training(false).preview(job).map(Some)
     }
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let device = device::open(job.device())?;
         let images = Arc::new(ImageSet::from_job(job, "images")?);
-        let preprocess = images.channel_stats();
-        let (projector, predictor) = self.method.heads();
+        let preprocess = match &self.normalise {
+            Some(stats) if stats.mean.len() != images.channels() => {
+                let reason = format!(
+                    "its images have {} channels, and `normalise` is for {}",
+                    images.channels(),
+                    stats.mean.len()
+                );
+                return Err(StageError::input("images", reason));
+            }
+            Some(stats) => stats.clone(),
+            None => images.channel_stats(),
+        };
+        let recipe = self.method.recipe();
+        let clusters = recipe.as_ref().filter(|recipe| recipe.has_clusters());
+        let clusters = clusters.map(|recipe| recipe.clusters.unwrap_or(images.classes.len()));
+        if clusters.is_some_and(|clusters| clusters < 2) {
+            let reason =
+                "it has fewer than two classes, so the number of clusters is unknown; set `clusters`";
+            return Err(StageError::input("images", reason));
+        }
         let architecture = Architecture {
             backbone: self.backbone,
             channels: images.channels(),
-            projector,
-            predictor,
-            clusters: None,
+            projector: recipe.as_ref().and_then(|recipe| recipe.projector.clone()),
+            predictor: recipe.as_ref().and_then(|recipe| recipe.predictor.clone()),
+            clusters,
         };
         let mut encoder = Encoder::new(architecture, preprocess, job.seed(), &device);
-        let curve = match self.method.objective(job.seed()) {
-            Some(mut objective) => self.training().run(job, &mut encoder, &mut *objective, &images)?,
-            None => Vec::new(),
+        let Some(recipe) = recipe else {
+            encoder.write(job.output("encoder"))?;
+            return write_curve(&[], job.output("curve"));
         };
+        let training = self.training(recipe.drop_last);
+        let curriculum = Curriculum::new(&images, self.unlabelled_epochs)?;
+        let augmentation = self.views.augmentations(1).remove(0);
+        let mut learner =
+            Learner::new(recipe, &encoder, &images, curriculum, augmentation, &self.select, job.seed());
+        let curve = training.run(job, &mut encoder, &mut learner, &images)?;
+        let last_purity = learner.last_purity();
+        if let Some(purity) = last_purity {
+            job.log(format!("{:.1} % of the last graph's neighbours share a class", 100.0 * purity));
+        }
+        if let Some(path) = job.optional_output(PROGRESS) {
+            learner.progress().write(path)?;
+        }
+        let selected = learner.select(&mut encoder);
+        if let Some(path) = job.optional_output(METRICS) {
+            let mut metrics = Metrics::default();
+            metrics.insert("oracle", 1.0);
+            if let Some(best) = selected {
+                metrics.insert("epoch", best.epoch as f64);
+                metrics.insert("acc", best.acc);
+            }
+            metrics.write(path)?;
+        }
         encoder.write(job.output("encoder"))?;
         write_curve(&curve, job.output("curve"))
     }

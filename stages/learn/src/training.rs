@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ablate_data::random::derived;
-use ablate_data::{Augmentation, ImageSet, Loader, Loading, views_sheet};
+use ablate_data::{Augmentation, ImageSet, Loader, Loading, NeighbourViews, views_sheet};
 use ablate_stage::{BadArtifact, FieldError, Job, Split, StageError, Tensors};
 use burn::prelude::*;
 
@@ -25,6 +25,24 @@ pub trait Objective {
     /// Called after the parameters have moved.
     fn after_step(&mut self, _encoder: &mut Encoder) {}
 
+    /// What it wants to be shown from an epoch on.
+    fn wanted(&self, _epoch: usize) -> Wanted {
+        Wanted { neighbours: None, until: usize::MAX }
+    }
+
+    /// Called after the last step of an epoch.
+    ///
+    /// # Errors
+    /// Where training cannot go on.
+    fn after_epoch(
+        &mut self,
+        _epoch: usize,
+        _encoder: &mut Encoder,
+        _job: &mut Job<'_>,
+    ) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// Puts what it remembers between steps into `tensors`, under `prefix`.
     #[must_use]
     fn store(&self, _prefix: &str, tensors: Tensors) -> Tensors {
@@ -40,11 +58,24 @@ pub trait Objective {
     }
 }
 
+/// What an objective wants to be shown, beside the views the stage asks for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Views of the neighbours of each image.
+    pub neighbours: Option<NeighbourViews>,
+    /// The epoch from which that may change.
+    pub until: usize,
+}
+
 /// One step: the encoder, and the views of a batch, `[B, C, H, W]` each, prepared for it.
 pub struct Pass<'a> {
     /// The encoder.
     pub encoder: &'a mut Encoder,
-    /// The views, in the order the stage asked for them.
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// The rows of the images in their data set, `[B]`.
+    pub rows: &'a [u32],
+    /// The views, in the order the stage asked for them, then those of neighbours.
     pub views: &'a [Tensor<4>],
 }
 
@@ -63,6 +94,10 @@ pub struct Training {
     pub schedule: Schedule,
     /// How each view of an image is drawn.
     pub views: Vec<Augmentation>,
+    /// Whether an epoch ends before a batch that would be smaller than the others.
+    pub drop_last: bool,
+    /// Epochs, from the first, in which images of the unlabelled split are seen; in all where it is `None`.
+    pub unlabelled_epochs: Option<usize>,
 }
 
 /// The rows training may see: those of the train and unlabelled splits.
@@ -70,16 +105,57 @@ pub struct Training {
 /// # Errors
 /// About input `images`, where there are fewer than two.
 pub fn seen_rows(images: &ImageSet) -> Result<Vec<u32>, StageError> {
-    let rows = (0..).zip(&images.split).filter(|(_, split)| match split {
+    rows_of(images, |split| match split {
         Split::Train | Split::Unlabelled => true,
         Split::Test => false,
-    });
+    })
+}
+
+fn rows_of(images: &ImageSet, seen: impl Fn(Split) -> bool) -> Result<Vec<u32>, StageError> {
+    let rows = (0..).zip(&images.split).filter(|&(_, &split)| seen(split));
     let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
     if rows.len() < 2 {
         let reason = "it has fewer than two images outside the test split: nothing to train on";
         return Err(StageError::input("images", reason));
     }
     Ok(rows)
+}
+
+/// The rows a training sees, ascending.
+#[derive(Clone, Debug)]
+pub struct Curriculum {
+    first: Vec<u32>,
+    /// The epoch from which unlabelled images are left out, and the other rows.
+    then: Option<(usize, Vec<u32>)>,
+}
+
+impl Curriculum {
+    /// The rows of the train split, and in the first `unlabelled_epochs`, or in all, those of the unlabelled one.
+    ///
+    /// # Errors
+    /// About input `images`, where there are fewer than two.
+    pub fn new(images: &ImageSet, unlabelled_epochs: Option<usize>) -> Result<Self, StageError> {
+        let first = seen_rows(images)?;
+        let then = match unlabelled_epochs {
+            Some(epochs) => Some((epochs, rows_of(images, |split| split == Split::Train)?)),
+            None => None,
+        };
+        // Nothing changes where there is nothing unlabelled.
+        Ok(Self { then: then.filter(|(_, rows)| *rows != first), first })
+    }
+
+    /// Those of an epoch.
+    pub fn rows(&self, epoch: usize) -> &[u32] {
+        match &self.then {
+            Some((from, rows)) if epoch >= *from => rows,
+            _ => &self.first,
+        }
+    }
+
+    /// The epoch from which fewer are seen, where there is one.
+    pub fn change(&self) -> Option<usize> {
+        self.then.as_ref().map(|(from, _)| *from)
+    }
 }
 
 /// Everything that changes while training.
@@ -108,8 +184,9 @@ impl Trained for State<'_> {
 
 impl State<'_> {
     /// Takes a step, and returns its loss; 0 where there was nothing to learn from. Nothing moves where the loss is not finite.
-    fn step(&mut self, views: &[Tensor<4>], lr: f64) -> f32 {
-        let Some(loss) = self.objective.loss(&mut Pass { encoder: self.encoder, views }) else { return 0.0 };
+    fn step(&mut self, epoch: usize, rows: &[u32], views: &[Tensor<4>], lr: f64) -> f32 {
+        let mut pass = Pass { encoder: self.encoder, epoch, rows, views };
+        let Some(loss) = self.objective.loss(&mut pass) else { return 0.0 };
         let value = host(loss.clone().without_autodiff())[0];
         if value.is_finite() {
             self.optimiser.step(&mut self.encoder.weights, loss.backward(), lr);
@@ -139,11 +216,33 @@ impl Training {
         views_sheet(&images, &self.views, derived(job.seed(), self.kind))
     }
 
-    /// Trains `encoder` on the images [`seen_rows`] allows, and returns the learning curve. A batch is made smaller where
-    /// there are fewer images, and a last, partial batch of an epoch is left out.
+    /// The loader of an epoch's images.
+    fn loader(
+        &self,
+        job: &Job<'_>,
+        encoder: &Encoder,
+        images: &Arc<ImageSet>,
+        rows: &[u32],
+    ) -> Result<Loader, StageError> {
+        let loading = Loading {
+            set: Arc::clone(images),
+            batch: self.batch.min(rows.len()),
+            rows: rows.to_vec(),
+            drop_last: self.drop_last,
+            shuffle: true,
+            views: self.views.clone(),
+            stats: encoder.preprocess().clone(),
+            seed: derived(job.seed(), self.kind),
+        };
+        Loader::new(loading).map_err(|error| StageError::input("images", error))
+    }
+
+    /// Trains `encoder` on the images of a [`Curriculum`], and returns the learning curve. A batch is made smaller where
+    /// there are fewer images.
     ///
     /// # Errors
-    /// As [`Course::run`], and where there are fewer than two images, or the views do not fit them.
+    /// As [`Course::run`], and where there are fewer than two images, or the views do not fit them; what the objective fails
+    /// with.
     pub fn run(
         &self,
         job: &mut Job<'_>,
@@ -151,38 +250,47 @@ impl Training {
         objective: &mut dyn Objective,
         images: &Arc<ImageSet>,
     ) -> Result<Vec<Point>, StageError> {
-        let rows = seen_rows(images)?;
-        let batch = self.batch.min(rows.len());
-        let loading = Loading {
-            set: Arc::clone(images),
-            batch,
-            rows,
-            drop_last: true,
-            shuffle: true,
-            views: self.views.clone(),
-            stats: encoder.preprocess().clone(),
-            seed: derived(job.seed(), self.kind),
-        };
-        let loader = Loader::new(loading).map_err(|error| StageError::input("images", error))?;
+        let curriculum = Curriculum::new(images, self.unlabelled_epochs)?;
+        let change = curriculum.change().unwrap_or(self.epochs).min(self.epochs);
+        let loader = |epoch| self.loader(job, encoder, images, curriculum.rows(epoch));
+        let (first, then) = (loader(0)?, loader(self.epochs)?);
         let course = Course {
-            epochs: self.epochs,
-            steps: loader.steps(),
-            samples: batch,
+            steps: (0..self.epochs)
+                .map(|at| if at < change { first.steps() } else { then.steps() })
+                .collect(),
+            samples: self.batch.min(curriculum.rows(0).len()),
             lr: self.optimiser.lr(),
             schedule: self.schedule,
         };
         let mut state = State { encoder, optimiser: OptimiserState::new(self.optimiser), objective };
-        let (threads, epochs) = (job.threads(), self.epochs as u32);
         let (mut batches, mut waited, started) = (None, Duration::ZERO, Instant::now());
-        let curve = course.run(job, &mut state, |state, at, lr| {
+        let curve = course.run(job, &mut state, |job, state, at, lr| {
             let from = ablate_data::Position { epoch: at.epoch as u32, step: at.step };
-            let batches = batches.get_or_insert_with(|| loader.batches(from, epochs, threads));
             let asked = Instant::now();
-            let drawn = batches.next().expect("the loader has a batch for every step");
+            let drawn = match batches.as_mut().and_then(Iterator::next) {
+                Some(drawn) => drawn,
+                None => {
+                    let Wanted { neighbours, until } = state.objective.wanted(at.epoch);
+                    let (loader, last) =
+                        if at.epoch < change { (&first, change) } else { (&then, self.epochs) };
+                    let loader = match neighbours {
+                        Some(neighbours) => loader.with_neighbours(neighbours),
+                        None => Ok(loader.clone()),
+                    };
+                    let loader = loader.map_err(|error| StageError::input("images", error))?;
+                    let until = last.min(until.max(at.epoch + 1)) as u32;
+                    let batches = batches.insert(loader.batches(from, until, job.threads()));
+                    batches.next().expect("the loader has a batch for every step")
+                }
+            };
             let drawn = drawn.map_err(|error| StageError::input("images", error))?;
             waited += asked.elapsed();
             let views: Vec<_> = drawn.views.into_iter().map(|view| state.encoder.upload(view)).collect();
-            Ok(state.step(&views, lr))
+            let loss = state.step(at.epoch, &drawn.rows, &views, lr);
+            if loss.is_finite() && at.step + 1 == at.steps {
+                state.objective.after_epoch(at.epoch, state.encoder, job)?;
+            }
+            Ok(loss)
         })?;
         let share = waited.as_secs_f64() / started.elapsed().as_secs_f64();
         job.log(format!("{:.1} % of the time went into waiting for images", 100.0 * share));

@@ -4,12 +4,16 @@ mod workbench;
 
 use std::path::Path;
 
+use ablate_data::{Column, Columns};
 use ablate_data::{ImageSet, Images, Source, Stored};
 use ablate_learn::artifacts::{Assignment, Embeddings};
+use ablate_learn::cluster::Cluster;
 use ablate_learn::embed::Embed;
+use ablate_learn::graph_eval::GraphEval;
+use ablate_learn::knn_graph::KnnGraph;
 use ablate_learn::pretrain::Pretrain;
 use ablate_learn::self_label::SelfLabel;
-use ablate_stage::{Split, Stage, StageError, Tensors};
+use ablate_stage::{Metrics, Split, Stage, StageError, Tensors};
 use workbench::{Run, Workbench, golden};
 
 /// A workbench with some images on it.
@@ -31,28 +35,138 @@ const NNCLR: &str =
     "(method: NnClr(queue: 64, projector: (widths: [32, 16], norm: All), predictor: (widths: [32, 16])),
     backbone: SmallCnn(width: 8), epochs: 2, batch: 32, optimiser: Adam(lr: 0.001, weight_decay: 0.0001))";
 
+/// A graph after the third epoch and the fifth, and five steps an epoch of 130 images, the last one of two.
+const GCC: &str =
+    "(method: Gcc(projector: (widths: [32, 16], norm: None), graph: (k: 3, start: 1, every: 2, history: 2)),
+    backbone: SmallCnn(width: 8), epochs: 6, batch: 32, optimiser: Sgd(lr: 0.05),
+    select: BestByLabel(every: 2))";
+
+/// Stops a training at each of some steps, and compares what it ends in with an unbroken one; `steps` are those of each epoch.
+fn check_stops(bench: &Workbench, name: &str, text: &str, steps: &[usize], stops: &[usize]) {
+    let pretrain: Pretrain = stage(text);
+    let told = bench.run(&pretrain, Run::into(name, 2)).done();
+    assert_eq!(told.resumed, [] as [&str; 0]);
+    let unbroken = bench.digests(&pretrain, name);
+    let alone = format!("{name} in one thread");
+    bench.run(&pretrain, Run::into(&alone, 1)).done();
+    assert_eq!(bench.digests(&pretrain, &alone), unbroken, "{alone}");
+    for &stop_at in stops {
+        let broken = format!("{name} stopped at {stop_at}");
+        let outcome = bench.run(&pretrain, Run { stop_at, ..Run::into(&broken, 1) });
+        assert!(matches!(outcome.result, Err(StageError::Stopped)), "{broken}: {outcome:?}");
+        let told = bench.run(&pretrain, Run::into(&broken, 2)).done();
+        let (mut epoch, mut step) = (0, stop_at);
+        while step >= steps[epoch] {
+            step -= steps[epoch];
+            epoch += 1;
+        }
+        assert_eq!(told.resumed, [format!("epoch {} of {}, step {}", epoch + 1, steps.len(), step + 1)]);
+        assert_eq!(bench.digests(&pretrain, &broken), unbroken, "{broken}");
+    }
+}
+
 #[test]
 fn stopped_anywhere_and_resumed_it_gives_the_bits_of_an_unbroken_run() {
     let bench = with_images(130, 10);
-    for (name, text) in [("simclr", SIMCLR), ("nnclr", NNCLR)] {
-        let pretrain: Pretrain = stage(text);
-        let told = bench.run(&pretrain, Run::into(name, 2)).done();
-        assert_eq!(told.resumed, [] as [&str; 0]);
-        let unbroken = bench.digests(&pretrain, name);
-        let alone = format!("{name} in one thread");
-        bench.run(&pretrain, Run::into(&alone, 1)).done();
-        assert_eq!(bench.digests(&pretrain, &alone), unbroken, "{alone}");
-        // Four steps an epoch: after the first step, in the middle, at the end of an epoch, before the last.
-        for stop_at in [1, 3, 4, 7] {
-            let broken = format!("{name} stopped at {stop_at}");
-            let outcome = bench.run(&pretrain, Run { stop_at, ..Run::into(&broken, 1) });
-            assert!(matches!(outcome.result, Err(StageError::Stopped)), "{broken}: {outcome:?}");
-            let told = bench.run(&pretrain, Run::into(&broken, 2)).done();
-            let from = format!("epoch {} of {}, step {}", stop_at / 4 + 1, pretrain.epochs, stop_at % 4 + 1);
-            assert_eq!(told.resumed, [from]);
-            assert_eq!(bench.digests(&pretrain, &broken), unbroken, "{broken}");
-        }
+    // After the first step, in the middle, at the end of an epoch, before the last.
+    check_stops(&bench, "simclr", SIMCLR, &[4; 3], &[1, 3, 4, 7]);
+    check_stops(&bench, "nnclr", NNCLR, &[4; 2], &[1, 3, 4, 7]);
+    // While features are recorded, right after the first graph, amid the graph phase, right after the second.
+    check_stops(&bench, "gcc", GCC, &[5; 6], &[13, 15, 18, 25]);
+    let published = GCC.replace("Gcc(", "Gcc(form: AsPublished, partner: Itself, ");
+    check_stops(&bench, "published", &published, &[5; 6], &[22]);
+}
+
+#[test]
+fn unlabelled_images_are_left_out_after_their_epochs() {
+    let bench = with_images(130, 10);
+    let mut images = ImageSet::read(&bench.path("images"), Path::new("/")).unwrap();
+    for row in 90..130 {
+        (images.split[row], images.labels[row]) = (Split::Unlabelled, -1);
     }
+    images.write(&bench.path("images")).unwrap();
+    let text = GCC.replace("epochs: 6,", "epochs: 6, unlabelled_epochs: Some(3),");
+    check_stops(&bench, "without", &text, &[5, 5, 5, 3, 3, 3], &[14, 15, 19]);
+    let misplaced = text.replace("Gcc(", "Gcc(misplace_from: Some(60), ");
+    bench.run(&stage::<Pretrain>(&misplaced), Run::into("misplaced", 2)).done();
+    let progress = |out: &str| Columns::read(&bench.path(out).join("progress")).unwrap();
+    let [kept, misplaced] = ["without", "misplaced"].map(progress);
+    assert_eq!(kept.get("epoch"), Some(&Column::I64(vec![2, 2, 2, 4, 4, 4])));
+    assert_ne!(kept.get("value"), misplaced.get("value"), "the first graph is of other features");
+}
+
+#[test]
+fn gcc_writes_what_it_measured_and_clusters_by_its_head() {
+    let bench = with_images(130, 10);
+    bench.run(&stage::<Pretrain>(GCC), Run::into("gcc", 2)).done();
+    let progress = Columns::read(&bench.path("gcc/progress")).unwrap();
+    let Some(Column::Text(measures)) = progress.get("measure") else { panic!("{progress:?}") };
+    assert_eq!(measures.concat(), "purity@1purity@3acc".repeat(2));
+    let Some(Column::F64(values)) = progress.get("value") else { panic!("{progress:?}") };
+    assert!(values.iter().all(|value| (0.1..=1.0).contains(value)), "{values:?}");
+    let metrics = Metrics::read(&bench.path("gcc/metrics")).unwrap();
+    assert_eq!(metrics.values()["oracle"], 1.0);
+    assert_eq!(metrics.values()["acc"], values[2].max(values[5]));
+    let first = values[2] >= values[5];
+    assert_eq!(metrics.values()["epoch"], if first { 2.0 } else { 4.0 });
+
+    bench.keep("gcc", "encoder");
+    let stored = Tensors::read(&bench.path("encoder")).unwrap();
+    for (name, shape) in [
+        ("backbone.conv1.weight", &[8, 1, 3, 3][..]),
+        ("projector.0.weight", &[32, 32]),
+        ("projector.2.bias", &[16]),
+        ("cluster_head.weight", &[10, 32]),
+        ("cluster_head.bias", &[10]),
+    ] {
+        assert_eq!(stored.get(name).unwrap().shape(), shape, "{name}");
+    }
+    bench.run(&stage::<Cluster>("(method: Head(batch: 50))"), Run::into("clusters", 2)).done();
+    let found = Assignment::read(&bench.path("clusters/assignment")).unwrap();
+    assert_eq!((found.cluster.len(), found.num_clusters), (140, 10));
+    for (row, &cluster) in found.probabilities.as_ref().unwrap().chunks_exact(10).zip(&found.cluster) {
+        assert!(row.iter().all(|&p| p <= row[cluster as usize]));
+    }
+    // SelfLabel goes on from the head.
+    bench.run(&stage::<SelfLabel>("(threshold: 0.3, epochs: 0)"), Run::into("labelled", 2)).done();
+    assert_eq!(Assignment::read(&bench.path("labelled/assignment")).unwrap().cluster, found.cluster);
+}
+
+#[test]
+fn what_a_method_cannot_work_with_is_named() {
+    let check = |text: &str, expected: &[(&str, &str)]| {
+        let errors = stage::<Pretrain>(text).validate();
+        let errors: Vec<_> = errors.iter().map(|error| (&*error.path, &*error.message)).collect();
+        assert_eq!(errors, expected, "{text}");
+    };
+    check("(method: Gcc())", &[]);
+    check("(method: SimClr(temperature: 0.0))", &[("method.temperature", "must be above 0, is 0")]);
+    check(
+        "(method: NnClr(queue: 0, predictor: (widths: [3])))",
+        &[
+            ("method.queue", "must be 1 to 1048576, is 0"),
+            (
+                "method.predictor.widths",
+                "must end in as many dimensions as the projector, to be compared with it",
+            ),
+        ],
+    );
+    check(
+        "(method: Gcc(temperature: -1.0, pretext_epochs: Some(50), graph: (k: 0)))",
+        &[
+            ("method.graph.k", "must be 1 to 1024, is 0"),
+            ("method.temperature", "must be above 0, is -1"),
+            ("method.pretext_epochs", "must be at least 51, the first epoch with a graph, is 50"),
+        ],
+    );
+    check(
+        "(method: Custom(objectives: [(loss: Rgc(temperature: 0.1), weight: -1.0)]), select: BestByLabel())",
+        &[
+            ("method.objectives[0].weight", "must be at least 0, is -1"),
+            ("method.objectives[0].loss", "needs a `graph`"),
+            ("select", "needs a method that learns clusters, as `Gcc()`"),
+        ],
+    );
 }
 
 #[test]
@@ -270,8 +384,19 @@ fn the_same_fields_give_the_same_bytes() {
     let found = [
         line::<Pretrain>(&bench, SIMCLR, "simclr"),
         line::<Pretrain>(&bench, NNCLR, "nnclr"),
+        line::<Pretrain>(&bench, GCC, "gcc"),
         line::<Embed>(&bench, "()", "embed"),
         line::<SelfLabel>(&bench, SELF_LABEL, "labels"),
+        {
+            bench.keep("embed", "embeddings");
+            bench.run(&KnnGraph::new(4), Run::into("graph", 2)).done();
+            bench.keep("graph", "graph");
+            line::<GraphEval>(&bench, "(k: [1, 4])", "purity")
+        },
+        {
+            bench.keep("gcc", "encoder");
+            line::<Cluster>(&bench, "(method: Head())", "head")
+        },
     ];
     let recorded = [
         "Pretrain 3 curve bc544f26f110 encoder a4e56063194a",

@@ -1,0 +1,117 @@
+//! The stage that says how often neighbours share a class.
+
+use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Stage, StageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifacts::Graph;
+
+/// Measures how often neighbours in a graph share a class.
+///
+/// Input `graph`, whose edges point `FromNeighbours` and come nearest first, and `images` for the labels. Output `metrics`:
+/// for each number k asked for, `purity@k`: the share of the first k neighbours of each sample, itself left out, that are of its
+/// class, over all pairs that have labels. A sample with fewer neighbours counts with those it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GraphEval {
+    /// Numbers of neighbours.
+    pub k: Vec<usize>,
+}
+
+impl Default for GraphEval {
+    /// Those of GCC's figure.
+    fn default() -> Self {
+        Self { k: (1..=10).map(|tens| 5 * tens).collect() }
+    }
+}
+
+/// The share of the first `k` neighbours of each node that are of its class, for each `k`: neighbours are the sources of the edges
+/// to a node, in order, itself left out. `labels` are `[N]`, −1 where unknown; `None` where no two labelled nodes are joined.
+///
+/// # Panics
+/// When there is not a label a node.
+pub fn purities(graph: &Graph, labels: &[i64], ks: &[usize]) -> Option<Vec<f64>> {
+    assert_eq!(labels.len(), graph.num_nodes(), "a label a node, -1 where unknown");
+    let most = ks.iter().max().copied().unwrap_or(0);
+    // By place in the lists: pairs of the same class, and all pairs.
+    let (mut same, mut all) = (vec![0_u64; most], vec![0_u64; most]);
+    let mut listed = vec![0_usize; labels.len()];
+    for (&source, &target) in
+        graph.source.iter().zip(&graph.target).filter(|(source, target)| source != target)
+    {
+        let place = listed[target as usize];
+        listed[target as usize] += 1;
+        let (a, b) = (labels[source as usize], labels[target as usize]);
+        if place < most && a >= 0 && b >= 0 {
+            all[place] += 1;
+            same[place] += u64::from(a == b);
+        }
+    }
+    let share = |&k: &usize| {
+        let (same, all): (u64, u64) = (same[..k].iter().sum(), all[..k].iter().sum());
+        (all > 0).then(|| same as f64 / all as f64)
+    };
+    ks.iter().map(share).collect()
+}
+
+impl Stage for GraphEval {
+    const KIND: &'static str = "GraphEval";
+    const REVISION: u32 = 1;
+    const SEEDED: bool = false;
+
+    fn inputs(&self) -> Vec<Port> {
+        vec![Port::required("graph", ArtifactKind::Graph), Port::required("images", ArtifactKind::Images)]
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        vec![Port::required("metrics", ArtifactKind::Metrics)]
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        let message = format!("must be numbers from 1, is {:?}", self.k);
+        let wrong = self.k.is_empty() || self.k.contains(&0);
+        wrong.then(|| FieldError::new("k", message)).into_iter().collect()
+    }
+
+    fn request(&self) -> Request {
+        Request::ONE_CPU
+    }
+
+    fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
+        let graph = Graph::from_job(job, "graph")?;
+        let labels = ArtifactKind::Images
+            .read_tensors(job.input("images")?)
+            .and_then(|tensors| tensors.i64("labels").map(<[i64]>::to_vec))
+            .map_err(|error| StageError::input("images", error))?;
+        if labels.len() != graph.num_nodes() {
+            let reason = format!("it has {} images for a graph of {}", labels.len(), graph.num_nodes());
+            return Err(StageError::input("images", reason));
+        }
+        let purities = purities(&graph, &labels, &self.k)
+            .ok_or_else(|| StageError::input("graph", "it joins no two images that have labels"))?;
+        let mut metrics = Metrics::default();
+        for (k, purity) in self.k.iter().zip(purities) {
+            metrics.insert(format!("purity@{k}"), purity);
+        }
+        metrics.write(job.output("metrics"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_neighbours_of_each_sample_count() {
+        // 0 hears itself, 1, 2, 3; 1 hears 0, 3; 2 hears 3, which has no label.
+        let graph = Graph {
+            source: vec![0, 1, 2, 3, 0, 3, 3],
+            target: vec![0, 0, 0, 0, 1, 1, 2],
+            weight: vec![1.0; 7],
+            split: vec![0; 4],
+        };
+        // Places: first 1→0, 0→1; second 2→0; 3 is nobody's.
+        assert_eq!(purities(&graph, &[0, 0, 1, -1], &[1, 2, 9]), Some(vec![1.0, 2.0 / 3.0, 2.0 / 3.0]));
+        assert_eq!(purities(&graph, &[0, -1, -1, -1], &[1]), None);
+    }
+}

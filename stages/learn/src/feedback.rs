@@ -23,7 +23,7 @@ pub struct GraphFeedback {
     pub k: usize,
     /// The first epoch after which there is a graph, counted from 0.
     pub start: usize,
-    /// From then on it is made anew after each epoch whose number this divides.
+    /// From then on it is made anew every so many epochs.
     pub every: usize,
     /// Epochs whose features are averaged; the mean is not brought to length one.
     pub history: usize,
@@ -43,17 +43,12 @@ impl Default for GraphFeedback {
 impl GraphFeedback {
     /// Whether a graph is made after an epoch.
     pub fn is_due(&self, epoch: usize) -> bool {
-        epoch >= self.start && epoch.is_multiple_of(self.every)
-    }
-
-    /// The epoch of the first graph.
-    pub fn first(&self) -> usize {
-        self.start.next_multiple_of(self.every)
+        self.next(epoch) == epoch
     }
 
     /// The epoch after which the next graph is made, this one or a later one.
     fn next(&self, epoch: usize) -> usize {
-        epoch.max(self.start).next_multiple_of(self.every)
+        self.start + epoch.saturating_sub(self.start).next_multiple_of(self.every)
     }
 
     /// The first epoch after this one that begins with another graph.
@@ -375,6 +370,6 @@ mod tests {
         assert_eq!(records, [47, 48, 49, 50, 52, 53, 54, 55]);
         assert_eq!([0, 50, 51, 55].map(|epoch| gcc.changes_after(epoch)), [51, 51, 56, 56]);
         let odd = GraphFeedback { start: 3, every: 2, ..gcc };
-        assert_eq!((odd.first(), odd.is_due(3), odd.is_due(4)), (4, false, true));
+        assert_eq!([2, 3, 4, 5].map(|epoch| odd.is_due(epoch)), [false, true, false, true]);
     }
 }

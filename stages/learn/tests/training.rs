@@ -37,7 +37,7 @@ const NNCLR: &str =
 
 /// A graph after the third epoch and the fifth, and five steps an epoch of 130 images, the last one of two.
 const GCC: &str =
-    "(method: Gcc(projector: (widths: [32, 16], norm: None), graph: (k: 3, start: 1, every: 2, history: 2)),
+    "(method: Gcc(projector: (widths: [32, 16], norm: None), graph: (k: 3, start: 2, every: 2, history: 2)),
     backbone: SmallCnn(width: 8), epochs: 6, batch: 32, optimiser: Sgd(lr: 0.05),
     select: BestByLabel(every: 2))";
 

@@ -58,7 +58,7 @@ impl Gcc<'_> {
     /// SimCLR from one side until there is a graph, then the contrasts over it and the regulariser.
     pub fn recipe(&self) -> Recipe {
         let &Self { temperature, graph, weights, .. } = self;
-        let switch = self.pretext_epochs.unwrap_or(graph.first() + 1);
+        let switch = self.pretext_epochs.unwrap_or(graph.start + 1);
         let from = |from, weight, loss| Term { loss, weight, from, until: None };
         let pretext = Term::new(Loss::SimClrOneSided { temperature });
         let pretext = Term { weight: weights.rgc, until: self.graph_contrast.then_some(switch), ..pretext };

@@ -266,8 +266,8 @@ impl Recipe {
             wrong("until", format!("must be above `from`, is {until}"));
         }
         match (self.graph, term.loss.uses_graph()) {
-            (Some(graph), true) if term.from <= graph.first() => {
-                let first = graph.first() + 1;
+            (Some(graph), true) if term.from <= graph.start => {
+                let first = graph.start + 1;
                 wrong(
                     "from",
                     format!("must be at least {first}, the first epoch with a graph, is {}", term.from),

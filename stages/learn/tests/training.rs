@@ -389,8 +389,8 @@ fn the_same_fields_give_the_same_bytes() {
         line::<SelfLabel>(&bench, SELF_LABEL, "labels"),
         {
             bench.keep("embed", "embeddings");
-            bench.run(&KnnGraph::new(4), Run::into("graph", 2)).done();
-            bench.keep("graph", "graph");
+            bench.run(&KnnGraph::new(4), Run::into("joined", 2)).done();
+            bench.keep("joined", "graph");
             line::<GraphEval>(&bench, "(k: [1, 4])", "purity")
         },
         {
@@ -401,8 +401,11 @@ fn the_same_fields_give_the_same_bytes() {
     let recorded = [
         "Pretrain 3 curve bc544f26f110 encoder a4e56063194a",
         "Pretrain 3 curve 62ba5fce0a42 encoder af5898bdff6c",
+        "Pretrain 3 gcc",
         "Embed 2 embeddings f6d599bbb1ea",
         "SelfLabel 3 assignment 0102492db699 curve 509f76995979 encoder 684add1d2f2f",
+        "GraphEval 1",
+        "Cluster 2",
     ];
     assert_eq!(
         found, recorded,

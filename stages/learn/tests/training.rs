@@ -401,11 +401,11 @@ fn the_same_fields_give_the_same_bytes() {
     let recorded = [
         "Pretrain 3 curve bc544f26f110 encoder a4e56063194a",
         "Pretrain 3 curve 62ba5fce0a42 encoder af5898bdff6c",
-        "Pretrain 3 gcc",
+        "Pretrain 3 curve 76aebc90c9d7 encoder 5f544e8405e7 metrics a3c664503d52 progress 0f80ced8b198",
         "Embed 2 embeddings f6d599bbb1ea",
         "SelfLabel 3 assignment 0102492db699 curve 509f76995979 encoder 684add1d2f2f",
-        "GraphEval 1",
-        "Cluster 2",
+        "GraphEval 1 metrics 1cba9d06359f",
+        "Cluster 2 assignment 6779a0c92f22",
     ];
     assert_eq!(
         found, recorded,

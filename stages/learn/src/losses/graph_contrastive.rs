@@ -194,7 +194,7 @@ mod tests {
     /// Of six images in a ring, the even ones joined across too; entries for anchors 0..5 and columns 0..5, then 2..5.
     fn laplacian() -> Vec<f32> {
         let adjacent = |i: usize, j: usize| {
-            i.abs_diff(j) == 1 || i.abs_diff(j) == 5 || (i + j == 6 && i != j && i % 2 == 0)
+            i.abs_diff(j) == 1 || i.abs_diff(j) == 5 || (i + j == 6 && i != j && i.is_multiple_of(2))
         };
         let degree = |i: usize| (0..6).filter(|&j| adjacent(i, j)).count() as f32;
         let entry = |i: usize, j: usize| match (i == j, adjacent(i, j)) {
@@ -294,7 +294,7 @@ mod tests {
         check_gradient(&o, |x| agc(x, tensor(&r), 1.0), |x| slow_agc(x, &r));
         check_gradient(&r, |x| agc(tensor(&o), x, 1.0), |x| slow_agc(&o, x));
         agree(cluster_entropy(tensor(&o)), slow_entropy(&o));
-        check_gradient(&o, |x| cluster_entropy(x), slow_entropy);
+        check_gradient(&o, cluster_entropy, slow_entropy);
     }
 
     #[test]

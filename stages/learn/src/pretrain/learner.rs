@@ -144,8 +144,8 @@ impl Learner {
     /// The last purity of all neighbours listed.
     pub fn last_purity(&self) -> Option<f64> {
         let k = self.recipe.graph?.k;
-        let purities = self.progress.iter().filter(|measured| measured.measure == Measure::Purity(k));
-        purities.last().map(|measured| measured.value)
+        let last = self.progress.iter().rfind(|measured| measured.measure == Measure::Purity(k));
+        last.map(|measured| measured.value)
     }
 
     /// Shows the network what the objectives of the epoch need. The neighbours listed come first, then the images' own views,
@@ -230,7 +230,7 @@ impl Learner {
                         let entries =
                             |&row: &u32| columns.iter().map(move |&other| graph.laplacian(row, other));
                         let laplacian: Vec<f32> = rows.iter().flat_map(entries).collect();
-                        let views = [&[z_prime.clone()], listed].concat();
+                        let views = [std::slice::from_ref(&z_prime), listed].concat();
                         rgc_published(z_prime, Tensor::cat(views, 0), &laplacian, temperature)
                     }
                 }

@@ -28,13 +28,12 @@ pub fn preview(args: &Preview, context: &mut Context<'_>) -> Result<u8, Failure>
     let id = select::instances(&project.graph, &args.stage)?[0];
     let (name, instance) = (project.graph.instance_name(id), project.graph.instance(id));
     let mut files = JobFiles { project: project.root.clone(), ..JobFiles::default() };
+    let mut missing = Vec::new();
     for (port, wire) in &instance.inputs {
+        // Views are of images alone: an encoder that is not trained yet is not missed.
         let Some(result) = plan.state(wire.from).result() else {
-            let from = project.graph.instance_name(wire.from);
-            let advice = format!(
-                "{name} reads {from}, which is not in the store; `ablate run --only '{from}'` makes it"
-            );
-            return Err(Failure::new(exit::FAILED, advice));
+            missing.push(project.graph.instance_name(wire.from));
+            continue;
         };
         let verified = project.store.verified(&result.outputs[&wire.output].digest);
         let path = verified
@@ -45,7 +44,13 @@ pub fn preview(args: &Preview, context: &mut Context<'_>) -> Result<u8, Failure>
     let mut unheard = |_| {};
     let mut job = Job::new(files, seed, Device::Cpu, 1, StopFlag::default(), &mut unheard);
     let failed = |error: &dyn std::fmt::Display| Failure::new(exit::FAILED, format!("{name}: {error}"));
-    let drawn = instance.params.preview(&mut job).map_err(|error| failed(&error))?;
+    let drawn = instance.params.preview(&mut job).map_err(|error| match missing.is_empty() {
+        true => failed(&error),
+        false => failed(&format!(
+            "{error}; not in the store yet, `ablate run --only` makes it: {}",
+            missing.join(", ")
+        )),
+    })?;
     let Some(png) = drawn else {
         return Err(failed(&format!(
             "there is nothing to look at in a stage of kind {}",

@@ -10,6 +10,9 @@ use crate::{Augmentation, Image, ImageSet, Resizing};
 /// White pixels between pictures.
 const GAP: usize = 2;
 
+/// Most pixels of a sheet.
+const MAX_PIXELS: usize = 1 << 28;
+
 /// Pictures in rows, each in a square cell.
 #[derive(Clone, Debug)]
 pub struct ContactSheet {
@@ -25,6 +28,11 @@ impl ContactSheet {
     pub fn new(side: usize) -> Self {
         assert!(side > 0, "a cell has pixels");
         Self { side, rows: Vec::new() }
+    }
+
+    /// A picture as it will stand in a cell.
+    pub(crate) fn fit(&self, image: Image) -> Image {
+        fit(image, self.side)
     }
 
     /// Adds a row. Pictures larger than a cell are made smaller, with their aspect ratio; in smaller ones each pixel becomes as
@@ -44,6 +52,11 @@ impl ContactSheet {
         let (width, height) = (cells(columns), cells(self.rows.len()));
         if columns == 0 {
             return Err(StageError::Failed("there is no image to show".to_owned()));
+        }
+        if width.saturating_mul(height) > MAX_PIXELS {
+            let found =
+                format!("a sheet of {height}×{width} pixels is too large; ask for fewer or smaller images");
+            return Err(StageError::Failed(found));
         }
         let mut pixels = vec![255; width * height * 3];
         for (row, images) in self.rows.iter().enumerate() {

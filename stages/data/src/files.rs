@@ -1,7 +1,6 @@
 //! Encoded images that stay where they are on disk, and are read and decoded when they are asked for.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -132,7 +131,7 @@ impl Files {
     pub fn image(&self, row: usize, path: &Path) -> Result<Image, ImageError> {
         let path = self.absolute.join(path);
         let bad = |reason: String| ImageError::new(path.display().to_string(), reason);
-        let bytes = fs::read(&path).map_err(|error| bad(error.to_string()))?;
+        let bytes = decode::read(&path).map_err(bad)?;
         if Digest::of_bytes(&bytes) != self.digests[row] {
             return Err(bad(
                 "it is not what it was when the data set was read; run again, with the old file back or \
@@ -140,11 +139,7 @@ impl Files {
                     .to_owned(),
             ));
         }
-        let image = decode::decode(&bytes).map_err(bad)?;
-        Ok(match self.resize {
-            Some(resize) => resize.apply(&image),
-            None => image,
-        })
+        decode::decode_resized(&bytes, self.resize).map(|(image, _)| image).map_err(bad)
     }
 
     /// What is known of the sizes of the images.

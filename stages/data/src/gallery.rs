@@ -92,7 +92,8 @@ impl Stage for Gallery {
         let mut overview = ContactSheet::new(self.side);
         let mut page = Page::new(&images.name, images.len());
         for (cluster, rows) in clusters.rows.iter().enumerate() {
-            let shown = rows.iter().take(self.samples).map(|&row| images.image(row));
+            let small = |&row: &usize| images.image(row).map(|image| overview.fit(image));
+            let shown = rows.iter().take(self.samples).map(small);
             let shown = shown.collect::<Result<Vec<Image>, _>>();
             let shown = shown.map_err(|error| StageError::input("images", error))?;
             overview.push(shown.iter().take(self.columns).cloned());

@@ -93,15 +93,11 @@ impl ChannelSums {
     }
 }
 
-/// The rows channels are normalised by: those of the train split; of the unlabelled one where none is for training; all where
-/// there are only test images.
-pub(crate) fn rows_for_stats(split: &[Split]) -> impl Iterator<Item = usize> {
+/// The split channels are normalised by: the train one; the unlabelled one where none is for training; the test one where there
+/// is no other.
+pub(crate) fn split_for_stats(split: &[Split]) -> Split {
     let first = [Split::Train, Split::Unlabelled].into_iter().find(|of| split.contains(of));
-    split
-        .iter()
-        .enumerate()
-        .filter(move |(_, of)| first.is_none_or(|first| **of == first))
-        .map(|(row, _)| row)
+    first.unwrap_or(Split::Test)
 }
 
 impl ImageSet {
@@ -175,13 +171,14 @@ impl ImageSet {
     }
 
     /// Mean and standard deviation of each channel over the train images; over the unlabelled ones where none is for
-    /// training, and over all where there are only test images. Those of images in files were taken when the set was read. A
+    /// training, and over the test images where there are no others. Those of images in files were taken when the set was read. A
     /// constant channel has the standard deviation 1, so that it can be divided by.
     pub fn channel_stats(&self) -> ChannelStats {
         match &self.images {
             Stored::Pixels(pixels) => {
                 let mut sums = ChannelSums::default();
-                rows_for_stats(&self.split).for_each(|row| sums.add(pixels.of(row), pixels.channels));
+                let used = self.rows(split_for_stats(&self.split));
+                used.into_iter().for_each(|row| sums.add(pixels.of(row as usize), pixels.channels));
                 sums.stats()
             }
             Stored::Files(files) => files.stats.clone(),

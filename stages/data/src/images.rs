@@ -28,7 +28,7 @@ pub struct Images {
     /// without a label stay.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
-    /// How many train images to keep. All of them where it is `None`.
+    /// How many train images to keep, after merging. All of them where it is `None`.
     #[serde(default)]
     pub train: Option<usize>,
     /// How many test images to keep. All of them where it is `None`.
@@ -87,26 +87,19 @@ impl Images {
             choose: self.choose,
         };
         Ok(match self.source.open(job.project())? {
-            Opened::Decoded(ImageSet { name, classes, labels, split, names, images }) => {
-                let chosen = choose(&name, &classes, &labels, &split, &choice)?;
-                let images = match images {
-                    Stored::Pixels(pixels) => {
-                        let pixels = pixels.select(&chosen.rows);
-                        Stored::Pixels(match self.resize {
-                            Some(resize) => resize.apply_to_all(pixels),
-                            None => pixels,
-                        })
-                    }
-                    Stored::Files(files) => Stored::Files(files.select(&chosen.rows)),
+            Opened::Decoded(set) => {
+                let chosen = choose(&set.name, &set.classes, &set.labels, &set.split, &choice)?;
+                let set = set.select(&chosen.rows);
+                let images = match (set.images, self.resize) {
+                    (Stored::Pixels(pixels), Some(resize)) => Stored::Pixels(resize.apply_to_all(pixels)?),
+                    (images, _) => images,
                 };
-                let names = names.map(|names| names.select(&chosen.rows));
                 ImageSet {
-                    name,
                     classes: chosen.classes,
                     labels: chosen.labels,
                     split: chosen.split,
-                    names,
                     images,
+                    ..set
                 }
             }
             Opened::Encoded(Catalogue { name, classes, labels, split, images }) => {
@@ -154,6 +147,11 @@ impl Stage for Images {
         let mut errors: Vec<FieldError> = none_kept
             .map(|(field, _)| FieldError::new(field, "must be at least 1, or None for all, is 0"))
             .collect();
+        if self.merge && self.test.is_some() {
+            let message =
+                "must be None with `merge`, which leaves no test images; `train` counts the merged ones";
+            errors.push(FieldError::new("test", message));
+        }
         if self.classes.as_ref().is_some_and(Vec::is_empty) {
             errors.push(FieldError::new("classes", "must name at least one, or be None for all"));
         }

@@ -1,5 +1,7 @@
 //! Decoded images of one size, in memory.
 
+use std::collections::TryReserveError;
+
 use rayon::prelude::*;
 
 use crate::Image;
@@ -64,18 +66,27 @@ impl Pixels {
 
     /// Each image changed by the same function to images of one size.
     ///
+    /// # Errors
+    /// Where there is not enough memory for them.
+    ///
     /// # Panics
     /// When `change` gives images of other sizes or channels than `height`, `width` and those of the images.
-    #[must_use]
-    pub fn map(self, height: usize, width: usize, change: impl Fn(Image) -> Image + Sync) -> Self {
+    pub fn map(
+        self,
+        height: usize,
+        width: usize,
+        change: impl Fn(Image) -> Image + Sync,
+    ) -> Result<Self, TryReserveError> {
         let mut changed = Self { height, width, channels: self.channels, bytes: Vec::new() };
-        changed.bytes = vec![0; self.len() * changed.image_len()];
+        let bytes = self.len().saturating_mul(changed.image_len());
+        changed.bytes.try_reserve_exact(bytes)?;
+        changed.bytes.resize(bytes, 0);
         let len = changed.image_len();
         changed.bytes.par_chunks_exact_mut(len).enumerate().for_each(|(row, out)| {
             let image = change(self.image(row));
             assert_eq!((image.height(), image.width(), image.channels()), (height, width, self.channels));
             out.copy_from_slice(image.pixels());
         });
-        changed
+        Ok(changed)
     }
 }

@@ -1,11 +1,12 @@
 //! How images are brought to a size once, before any view of them.
 
-use ablate_stage::FieldError;
+use ablate_stage::{FieldError, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augmentation, Extent, Interpolation, Op};
 use crate::random::Key;
+use crate::source::too_large;
 use crate::{Image, Pixels};
 
 /// How images are brought to a size before anything else, by antialiased bilinear interpolation, as torchvision resizes.
@@ -37,9 +38,27 @@ impl Resizing {
     }
 
     /// All images at their new size.
-    pub fn apply_to_all(self, pixels: Pixels) -> Pixels {
+    ///
+    /// # Errors
+    /// Where there is not enough memory for them.
+    pub fn apply_to_all(self, pixels: Pixels) -> Result<Pixels, StageError> {
         let Extent { height, width, .. } = self.extent(Extent::exactly(pixels.height, pixels.width));
-        pixels.map(height, width, |image| self.apply(&image))
+        let (images, channels) = (pixels.len(), pixels.channels);
+        let resized = pixels.map(height, width, |image| self.apply(&image));
+        resized.map_err(|_| too_large(images, height, width, channels))
+    }
+
+    /// Most pixels there are on the way, for an image of this size.
+    pub(crate) fn largest(self, height: usize, width: usize) -> u64 {
+        let scaled = |size: usize| {
+            let (shorter, longer) = (height.min(width).max(1) as u64, height.max(width) as u64);
+            let size = size as u64;
+            size.saturating_mul(size.saturating_mul(longer) / shorter)
+        };
+        match self {
+            Self::Square(size) | Self::ShorterSide(size) => scaled(size),
+            Self::Stretch(height, width) => (height as u64).saturating_mul(width as u64),
+        }
     }
 
     /// What is known of sizes afterwards.

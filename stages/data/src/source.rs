@@ -33,7 +33,7 @@ pub use cifar::Granularity;
 pub use class_list::ClassList;
 pub(crate) use encoded::{Encoded, Item};
 pub use take_in::{OnError, Storage};
-pub(crate) use take_in::{Taking, take_in};
+pub(crate) use take_in::{Taking, take_in, too_large};
 
 /// Where images come from. Relative folders are below the project's root. Nothing is fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -81,11 +81,12 @@ pub enum Source {
         folder: PathBuf,
     },
     /// A data set of the Hugging Face hub in Parquet files: a column of encoded images (`image` or `img`, with `bytes`) and one of
-    /// labels. Splits by the first word of the file names: `train`, and `test` or `validation`.
+    /// labels. A word of a file's name, or of a folder it is in, is its split: `train`, `test` (or `validation`, `valid`, `val`),
+    /// `unlabeled` (or `unsupervised`); where no file has one, all are for training. Train images without labels are unlabelled.
     HuggingFace {
         /// The folder of the files, or one file; files may be in `data` below it.
         folder: PathBuf,
-        /// The column of labels; `None` takes `label`, `fine_label`, `labels` or the only whole-number column.
+        /// The column of labels; `None` takes `label`, `fine_label` or `labels`, and no labels where there is none of them.
         #[serde(default)]
         label: Option<String>,
     },

@@ -127,7 +127,7 @@ impl Columns {
     }
 
     /// The table as comma-separated values, with a line of names. Text that a spreadsheet would take for a formula, because it
-    /// starts with `=`, `+`, `-` or `@`, is given a leading apostrophe, as such programs write it themselves.
+    /// starts with `=`, `+`, `-`, `@`, a tab or a carriage return, is given a leading apostrophe, as such programs write it themselves.
     pub fn csv(&self) -> String {
         let mut csv = String::new();
         let mut line = |cells: Vec<String>| {

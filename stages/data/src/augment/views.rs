@@ -221,7 +221,7 @@ impl Views {
                     Op::RandomApply { p: 0.8, ops: vec![jitter] },
                     Op::RandomGrayscale { p: 0.2 },
                 ];
-                if blur > 0.0 {
+                if blur != 0.0 {
                     let kernel = Op::KernelBlur { kernel: 23, sigma: (0.1, 2.0) };
                     ops.push(Op::RandomApply { p: blur, ops: vec![kernel] });
                 }
@@ -301,8 +301,12 @@ impl Views {
                 views.iter().enumerate().flat_map(of).collect()
             }
             // The turn of the hue bounds the strength of all of the jitter.
-            &Self::Cc { strength, .. } if !(0.0..=2.5).contains(&strength) => {
-                vec![FieldError::new(".strength", format!("must be 0 to 2.5, is {strength:?}"))]
+            &Self::Cc { size, strength, blur } if !(0.0..=2.5).contains(&strength) => {
+                let message = format!("must be 0 to 2.5, is {strength:?}");
+                let mut errors = vec![FieldError::new(".strength", message)];
+                let others = Self::Cc { size, strength: 1.0, blur };
+                errors.extend(Augmentation(others.ops(0)).validate(""));
+                errors
             }
             Self::SimClr { .. }
             | Self::GraphNnClr { .. }
@@ -374,6 +378,13 @@ mod tests {
             ],
         );
         check("Cc(strength: 20.0)", &[("views.strength", "must be 0 to 2.5, is 20.0")]);
+        check(
+            "Cc(strength: -1.0, blur: -0.5)",
+            &[
+                ("views.strength", "must be 0 to 2.5, is -1.0"),
+                ("views.blur", "must be a probability, 0 to 1, is -0.5"),
+            ],
+        );
         check("Cc(blur: 2.0)", &[("views.blur", "must be a probability, 0 to 1, is 2.0")]);
         check("Each([])", &[("views", "must have the operations of a view")]);
         check("Each([[], [Posterize(bits: 9)]])", &[("views[1][0].bits", "must be 1 to 8, is 9")]);

@@ -1,13 +1,12 @@
 //! Encoded images, as a source finds them, and the way to their bytes.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::PathBuf;
 
 use ablate_stage::StageError;
 
 use super::hugging_face::Shards;
-use crate::{ImageError, Paths};
+use crate::{ImageError, Paths, decode};
 
 /// Encoded images in data-set order.
 #[derive(Clone, Debug)]
@@ -49,9 +48,9 @@ impl Item {
     /// Where its file cannot be read.
     pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>, ImageError> {
         match self {
-            Self::File(path) => match fs::read(path) {
+            Self::File(path) => match decode::read(path) {
                 Ok(bytes) => Ok(bytes.into()),
-                Err(error) => Err(ImageError::new(self.name(), error.to_string())),
+                Err(reason) => Err(ImageError::new(self.name(), reason)),
             },
             Self::Bytes(_, bytes) => Ok(bytes.into()),
         }

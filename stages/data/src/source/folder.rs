@@ -33,7 +33,7 @@ pub(super) fn open(folder: &Path, project: &Path, labelled: Option<bool>) -> Res
     let root = project.join(folder);
     let top = list(&root)?;
     let mut found = Vec::new();
-    let splits = splits(&top);
+    let splits = splits(&root, &top)?;
     if splits.is_empty() {
         part(&root, Path::new(""), None, labelled, &mut found)?;
     } else {
@@ -85,18 +85,35 @@ fn list(folder: &Path) -> Result<Listing, StageError> {
     Ok(listing)
 }
 
-/// The splits that folders are named for: none unless there is one for training or without labels.
-fn splits(top: &Listing) -> Vec<(&'static str, Split)> {
+/// The splits that folders are named for: none unless all folders are, and one is for training or without labels.
+fn splits(root: &Path, top: &Listing) -> Result<Vec<(&'static str, Split)>, StageError> {
     let first = |names: &[&'static str], split| {
         let there = names.iter().find(|name| top.folders.contains(**name));
         there.map(|&name| (name, split))
     };
     let train = first(&TRAIN, Split::Train);
     let unlabelled = first(&UNLABELLED, Split::Unlabelled);
-    match (train, unlabelled) {
-        (None, None) => Vec::new(),
-        (train, unlabelled) => [train, first(&TEST, Split::Test), unlabelled].into_iter().flatten().collect(),
+    if train.is_none() && unlabelled.is_none() {
+        return Ok(Vec::new());
     }
+    let splits: Vec<_> = [train, first(&TEST, Split::Test), unlabelled].into_iter().flatten().collect();
+    let beside: Vec<&str> = top
+        .folders
+        .iter()
+        .map(String::as_str)
+        .filter(|name| splits.iter().all(|(split, _)| split != name))
+        .collect();
+    // A set of vehicles has a class `train`; half a set of splits would be read without a word.
+    if !beside.is_empty() {
+        let (splits, beside) =
+            (splits.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("`, `"), beside.join("`, `"));
+        let found = format!(
+            "`{splits}` would be splits, and `{beside}` classes beside them; put the classes into `train`, \
+                             or move away what is not to be read"
+        );
+        return Err(bad(root, found));
+    }
+    Ok(splits)
 }
 
 /// Adds the images below `part`, a folder below `root`, in order of class and path.
@@ -214,6 +231,9 @@ mod tests {
             "Unlabelled/-: unlabeled/u.jpg",
         ];
         assert_eq!(found(&files, None), expected);
+        let vehicles = folder(&["train/a.jpg", "bus/b.jpg", "test/c.jpg"]);
+        let error = open(Path::new("set"), vehicles.path(), None).unwrap_err().to_string();
+        assert!(error.contains("`train`, `test` would be splits, and `bus` classes beside them"), "{error}");
         // Without training images, a folder of that name is a class like others.
         assert_eq!(
             found(&["test/a.jpg", "toast/b.jpg"], None),

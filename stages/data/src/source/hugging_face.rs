@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use ablate_stage::{Split, StageError};
+use ablate_stage::{MAX_CLASSES, Split, StageError};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
@@ -21,8 +21,8 @@ const IMAGES: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];
 /// Columns of labels, likewise.
 const LABELS: [&str; 3] = ["label", "fine_label", "labels"];
 
-/// First words of file names and names of folders that are splits. Of two that are the test split, the first whose images have
-/// labels is taken.
+/// Words of file names and of folders that are splits. Of several that are the test split, the first whose images have labels is
+/// taken, or the first where none have.
 const SPLITS: [(&str, Split); 7] = [
     ("train", Split::Train),
     ("test", Split::Test),
@@ -62,19 +62,26 @@ struct Opened {
 pub(super) fn open(folder: &Path, project: &Path, label: Option<&str>) -> Result<Catalogue, StageError> {
     let root = project.join(folder);
     let parts = parts(&root)?;
-    let (mut labels, mut split, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut names: Option<Vec<String>> = None;
-    let mut tested = false;
+    // Each part with its split, and whether any image of it has a label.
+    let mut opened = Vec::new();
     for (name, of) in SPLITS {
         let Some(paths) = parts.get(name) else { continue };
-        let opened = paths.iter().map(|path| guarded(|| open_file(path, label)).map_err(failed(path)));
-        let opened = opened.collect::<Result<Vec<_>, _>>()?;
-        let labelled = opened.iter().any(|file| file.labels.iter().any(|&label| label >= 0));
-        if of == Split::Test && (tested || !labelled) {
+        let files = paths.iter().map(|path| guarded(|| open_file(path, label)).map_err(failed(path)));
+        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let labelled = files.iter().any(|file| file.labels.iter().any(|&label| label >= 0));
+        opened.push((of, labelled, files));
+    }
+    let tests = || opened.iter().enumerate().filter(|(_, (of, _, _))| *of == Split::Test);
+    let test = tests().find(|(_, (_, labelled, _))| *labelled).or(tests().next()).map(|(at, _)| at);
+    let (mut labels, mut split, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    let mut names: Option<Vec<String>> = None;
+    for (at, (of, labelled, parts)) in opened.into_iter().enumerate() {
+        if of == Split::Test && test != Some(at) {
             continue;
         }
-        tested |= of == Split::Test;
-        for Opened { shard, labels: found, names: called } in opened {
+        // As in folders: images nobody named a class for teach without labels.
+        let of = if of == Split::Train && !labelled { Split::Unlabelled } else { of };
+        for Opened { shard, labels: found, names: called } in parts {
             split.resize(split.len() + found.len(), of);
             labels.extend(found);
             files.push(shard);
@@ -114,21 +121,29 @@ fn parts(root: &Path) -> Result<BTreeMap<&'static str, Vec<PathBuf>>, StageError
         ));
     }
     let mut parts: BTreeMap<&'static str, Vec<PathBuf>> = BTreeMap::new();
+    let named = paths.iter().any(|path| split_of(root, path).is_some());
     for path in paths {
-        parts.entry(split_of(&path)).or_default().push(path);
+        match split_of(root, &path) {
+            Some(split) => parts.entry(split).or_default().push(path),
+            None if named => {
+                let found = "its name says no split, as `train` or `test`, and those of other files do; rename or move it";
+                return Err(bad(&path, found));
+            }
+            None => parts.entry("train").or_default().push(path),
+        }
     }
     Ok(parts)
 }
 
-/// The split a file is of: by the first word of its name, or of the folder it is in; for training where neither says.
-fn split_of(path: &Path) -> &'static str {
-    let folder = path.parent().and_then(Path::file_name);
-    let named = [path.file_stem(), folder].into_iter().flatten().find_map(|name| {
+/// The split a file is of: by a word of its name, or of a folder it is in below `root`.
+fn split_of(root: &Path, path: &Path) -> Option<&'static str> {
+    let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
+    let below = below.or(path.file_name().map(Path::new))?.with_extension("");
+    below.iter().rev().find_map(|name| {
         let name = name.to_string_lossy().to_lowercase();
-        let word = name.split(|c: char| !c.is_ascii_alphabetic()).next()?;
-        SPLITS.into_iter().find(|&(split, _)| split == word)
-    });
-    named.map_or("train", |(name, _)| name)
+        let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
+        words.find_map(|word| SPLITS.into_iter().find(|&(split, _)| split == word)).map(|(split, _)| split)
+    })
 }
 
 /// Calls the reader of Parquet, which panics at some damaged files: that is an error like others.
@@ -165,10 +180,7 @@ fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
                 listed()
             ))
         })?),
-        None => LABELS.into_iter().find_map(|name| find(name, PhysicalType::INT64)).or_else(|| {
-            let mut whole = (0..columns.len()).filter(|&at| columns[at].1 == PhysicalType::INT64);
-            whole.next().filter(|_| whole.next().is_none())
-        }),
+        None => LABELS.into_iter().find_map(|name| find(name, PhysicalType::INT64)),
     };
     let groups = reader.metadata().row_groups().iter().map(|group| {
         let images = group.columns().get(column).map(|column| column.num_values());
@@ -205,7 +217,7 @@ fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
             },
         }
     }
-    if let Some(wrong) = labels.iter().find(|&&label| !(-1..=MAX_LABEL).contains(&label)) {
+    if let Some(wrong) = labels.iter().find(|&&label| !(-1..MAX_CLASSES).contains(&label)) {
         return Err(ParquetError::General(format!("it has the label {wrong}")));
     }
     let names = label.and_then(|label| {
@@ -216,9 +228,6 @@ fn open_file(path: &Path, label: Option<&str>) -> Result<Opened, ParquetError> {
     });
     Ok(Opened { shard: Shard { path: path.to_owned(), column, groups }, labels, names })
 }
-
-/// Classes are counted, and their names made up, by the largest label.
-const MAX_LABEL: i64 = 1 << 20;
 
 fn check_rows(found: usize, expected: usize) -> Result<(), ParquetError> {
     match found == expected {

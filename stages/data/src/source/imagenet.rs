@@ -102,6 +102,12 @@ fn flat(root: &Path, top: &Path, classes: &[String]) -> Result<Vec<(PathBuf, i64
         images.iter().map(|image| solution.get(&*image.file_stem()?.to_string_lossy()).cloned()).collect()
     } else if let Some(path) = look(SYNSETS) {
         let text = fs::read_to_string(&path).map_err(StageError::io(&path))?;
+        if let Some((line, wrong)) = text.split_whitespace().enumerate().find(|(_, wnid)| !is_wnid(wnid)) {
+            return Err(bad(
+                &path,
+                format!("label {} is `{wrong}`, expected a wnid, as `n02085936`", line + 1),
+            ));
+        }
         let wnids: Vec<Option<String>> = text.split_whitespace().map(|wnid| Some(wnid.to_owned())).collect();
         if wnids.len() != images.len() {
             let found = format!("it has {} labels, and `val` {} images", wnids.len(), images.len());

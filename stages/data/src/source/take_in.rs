@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoded, Item};
-use crate::image_set::{ChannelSums, rows_for_stats};
+use crate::image_set::{ChannelSums, split_for_stats};
 use crate::{Files, Image, ImageError, Paths, Pixels, Resizing, Stored, decode};
 
 /// What becomes of an image that cannot be read.
@@ -63,8 +63,8 @@ struct Decoded {
     name: String,
 }
 
-/// Decodes the images of the given rows, of which `split` is. Returns them, what they
-/// are called, and the places in `rows` of those that can be read.
+/// Decodes the images of the given rows, of which `split` is. Returns them, what they are called, and the places in `rows` of those
+/// that can be read.
 ///
 /// # Errors
 /// Where an image cannot be read and that is not to be skipped, all cannot, or they cannot be kept as asked for.
@@ -75,10 +75,10 @@ pub(crate) fn take_in(
     taking: Taking,
     job: &mut Job<'_>,
 ) -> Result<(Stored, Paths, Vec<u32>), StageError> {
-    let mut counted = vec![false; rows.len()];
-    rows_for_stats(split).for_each(|at| counted[at] = true);
     let mut kept = Kept::new(taking, encoded, rows.len());
-    let (mut sums, mut good, mut broken) = (ChannelSums::default(), Vec::new(), Vec::new());
+    // By the code of the split.
+    let mut sums: [ChannelSums; 3] = Default::default();
+    let (mut good, mut broken) = (Vec::new(), Vec::new());
     let mut done = 0;
     encoded.for_each_chunk(rows, |items| {
         let mut items = items.as_slice();
@@ -94,9 +94,7 @@ pub(crate) fn take_in(
             for found in now.par_iter().map(decode).collect::<Vec<_>>() {
                 match found {
                     Ok(decoded) => {
-                        if counted[done] {
-                            sums.merge(&decoded.sums);
-                        }
+                        sums[split[done] as usize].merge(&decoded.sums);
                         kept.add(decoded)?;
                         good.push(done as u32);
                     }
@@ -119,7 +117,9 @@ pub(crate) fn take_in(
         return Err(StageError::Failed("no image is left".to_owned()));
     }
     let chosen: Vec<u32> = good.iter().map(|&at| rows[at as usize]).collect();
-    Ok((kept.finish(encoded, taking.resize, &sums), encoded.names(&chosen), good))
+    let split: Vec<Split> = good.iter().map(|&at| split[at as usize]).collect();
+    let stored = kept.finish(encoded, taking.resize, &sums[split_for_stats(&split) as usize]);
+    Ok((stored, encoded.names(&chosen), good))
 }
 
 /// Whether the pixels of an image are wanted.
@@ -135,12 +135,8 @@ enum Wanted {
 
 fn decode_item(item: &Item, resize: Option<Resizing>, wanted: Wanted) -> Result<Decoded, ImageError> {
     let bytes = item.bytes()?;
-    let image = decode(&bytes).map_err(|reason| ImageError::new(item.name(), reason))?;
-    let size = [image.height() as u32, image.width() as u32];
-    let image = match resize {
-        Some(resize) => resize.apply(&image),
-        None => image,
-    };
+    let decoded = decode::decode_resized(&bytes, resize);
+    let (image, size) = decoded.map_err(|reason| ImageError::new(item.name(), reason))?;
     let mut sums = ChannelSums::default();
     sums.add(image.pixels(), image.channels());
     let shown = (image.height(), image.width());
@@ -159,6 +155,15 @@ fn listed(broken: &[ImageError]) -> String {
     let more = if broken.len() > NAMED { "; …" } else { "" };
     let count = if broken.len() == 1 { "1 image".to_owned() } else { format!("{} images", broken.len()) };
     format!("{count} cannot be read: {}{more}", named.join("; "))
+}
+
+/// That so many images do not fit into memory.
+pub(crate) fn too_large(images: usize, height: usize, width: usize, channels: usize) -> StageError {
+    let gib = images as f64 * (height * width * channels) as f64 / (1_u64 << 30) as f64;
+    let advice = "give them a smaller size with `resize`, or keep fewer";
+    StageError::Failed(format!(
+        "{images} images of {height}×{width} pixels take {gib:.1} GiB, and there is not as much memory; {advice}"
+    ))
 }
 
 /// What is kept of the images so far.
@@ -238,24 +243,27 @@ impl Kept {
             }
             Storage::Files => self.may_stay_in_files("`storage: Files` is asked for").map(|()| None),
             Storage::Auto | Storage::Memory => {
-                Ok(Some(Pixels { height, width, channels, bytes: Vec::with_capacity(bytes) }))
+                let mut pixels = Pixels { height, width, channels, bytes: Vec::new() };
+                let reserved = pixels.bytes.try_reserve_exact(bytes);
+                reserved.map_err(|_| too_large(self.most, height, width, channels))?;
+                Ok(Some(pixels))
             }
         }
     }
 
     /// Whether the images can stay where they are, because of what was found.
     fn may_stay_in_files(&self, found: &str) -> Result<(), StageError> {
-        if self.storage == Storage::Memory {
-            let advice =
-                "give them one size with `resize`, or keep them in their files with `storage: Files`";
-            return Err(StageError::Failed(format!("{found}; {advice}")));
-        }
-        if !self.files {
-            let advice = "and they are rows of Parquet, which are not read one by one; give them a smaller or common \
-                          size with `resize`, or take `storage: Memory`, or save them as image files for `Folder`";
-            return Err(StageError::Failed(format!("{found}, {advice}")));
-        }
-        Ok(())
+        let advice = match (self.files, self.storage) {
+            (true, Storage::Auto | Storage::Files) => return Ok(()),
+            (true, Storage::Memory) => {
+                "give them one size with `resize`, or keep them in their files with `storage: Files`"
+            }
+            (false, Storage::Auto | Storage::Memory | Storage::Files) => {
+                "rows of Parquet are kept in memory, where images have one size; give them a smaller or common size with \
+                 `resize`, or save them as image files for `Folder`"
+            }
+        };
+        Err(StageError::Failed(format!("{found}; {advice}")))
     }
 
     fn finish(self, encoded: &Encoded, resize: Option<Resizing>, sums: &ChannelSums) -> Stored {

@@ -214,21 +214,26 @@ impl TableSpec {
     }
 
     /// This table with what another of its name has beside it: further axes and cells.
-    #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
+    ///
+    /// # Errors
+    /// Where both compare with a baseline, and not with the same.
+    pub fn and(mut self, other: &Self) -> Result<Self, String> {
+        for (axis, label) in &other.baseline {
+            let rival = self.baseline.iter().find(|(known, other)| known == axis && other != label);
+            if let Some((_, rival)) = rival {
+                return Err(format!(
+                    "table `{}` compares with {axis}={rival} in one pipeline and with {axis}={label} in another; give \
+                     both one baseline, or print them one by one",
+                    self.name
+                ));
+            }
+        }
         other.rows.iter().for_each(|axis| add(&mut self.rows, axis));
         other.columns.iter().for_each(|axis| add(&mut self.columns, axis));
         self.rows.retain(|axis| !self.columns.contains(axis));
-        let known = |cells: &[(String, Cell)], title: &str, cell: &Cell| {
-            cells.iter().any(|(other, known)| other == title && known.metric == cell.metric)
-        };
-        for (title, cell) in &other.cells {
-            if !known(&self.cells, title, cell) {
-                self.cells.push((title.clone(), cell.clone()));
-            }
-        }
+        other.cells.iter().for_each(|cell| add(&mut self.cells, cell));
         other.baseline.iter().for_each(|choice| add(&mut self.baseline, choice));
-        self
+        Ok(self)
     }
 }
 

@@ -21,11 +21,14 @@ pub enum Test {
 }
 
 impl Test {
-    /// The p-value of some differences; `None` where they do not allow the test.
-    pub fn p(self, differences: &[f64]) -> Option<f64> {
+    /// The p-value of some differences; `None` of fewer than two, and where all are equal, within `grain`.
+    pub fn p(self, differences: &[f64], grain: f64) -> Option<f64> {
+        if differences.len() < 2 || spread(differences) <= grain {
+            return None;
+        }
         match self {
-            Self::PairedT => paired_t(differences),
-            Self::Wilcoxon => wilcoxon(differences),
+            Self::PairedT => paired_t(differences, grain),
+            Self::Wilcoxon => wilcoxon(differences, grain),
         }
     }
 
@@ -36,6 +39,18 @@ impl Test {
             Self::Wilcoxon => "Wilcoxon signed-rank test",
         }
     }
+}
+
+/// How far apart differences of these values may be by rounding alone: four times the spacing of numbers as large as the
+/// largest value.
+pub fn grain(values: impl IntoIterator<Item = f64>) -> f64 {
+    4.0 * f64::EPSILON * values.into_iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+}
+
+/// From the lowest to the highest value.
+fn spread(values: &[f64]) -> f64 {
+    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    values.iter().copied().fold(f64::NEG_INFINITY, f64::max) - lowest
 }
 
 /// The mean; `None` of nothing.
@@ -70,12 +85,13 @@ pub fn ci95(values: &[f64]) -> Option<f64> {
     Some(student.inverse_cdf(0.975) * std / n.sqrt())
 }
 
-/// The p-value of Student's t-test that differences have mean 0; `None` of fewer than two, and of equal ones.
-pub fn paired_t(differences: &[f64]) -> Option<f64> {
+/// The p-value of Student's t-test that differences have mean 0; `None` of fewer than two, and of those that are equal within
+/// `grain`.
+pub fn paired_t(differences: &[f64], grain: f64) -> Option<f64> {
     let (mean, std) = (mean(differences)?, std(differences)?);
     let n = differences.len() as f64;
     // Equal differences come out of rounded subtractions a few bits apart.
-    if std <= 1e-12 * mean.abs() || std == 0.0 {
+    if spread(differences) <= grain || std == 0.0 {
         return None;
     }
     let (t, freedom) = (mean / (std / n.sqrt()), n - 1.0);
@@ -87,14 +103,16 @@ pub fn paired_t(differences: &[f64]) -> Option<f64> {
 ///
 /// Zeros are dropped (Wilcoxon's own rule), ties share the mean of their ranks. Up to 60 differences every way to
 /// sign the ranks is counted, so ties are exact as well; above, the normal approximation is used with its correction for
-/// ties. `None` where no difference is left.
-pub fn wilcoxon(differences: &[f64]) -> Option<f64> {
-    let mut kept: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+/// ties. Differences within `grain` of 0 are zeros, and those within it of one another ties. `None` where no difference is
+/// left.
+pub fn wilcoxon(differences: &[f64], grain: f64) -> Option<f64> {
+    let mut kept: Vec<f64> =
+        differences.iter().copied().filter(|difference| difference.abs() > grain).collect();
     if kept.is_empty() {
         return None;
     }
     kept.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
-    let ranks = doubled_ranks(&kept);
+    let ranks = doubled_ranks(&kept, grain);
     let total: usize = ranks.iter().sum();
     let positive: usize =
         kept.iter().zip(&ranks).filter(|(value, _)| **value > 0.0).map(|(_, rank)| rank).sum();
@@ -108,9 +126,9 @@ pub fn wilcoxon(differences: &[f64]) -> Option<f64> {
 }
 
 /// Twice the ranks of numbers sorted by size, ties sharing their mean: whole numbers in any case.
-fn doubled_ranks(sorted: &[f64]) -> Vec<usize> {
+fn doubled_ranks(sorted: &[f64], grain: f64) -> Vec<usize> {
     let mut ranks = Vec::with_capacity(sorted.len());
-    for ties in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
+    for ties in sorted.chunk_by(|a, b| b.abs() - a.abs() <= grain) {
         let first = ranks.len() + 1;
         let last = ranks.len() + ties.len();
         ranks.extend(std::iter::repeat_n(first + last, ties.len()));

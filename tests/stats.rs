@@ -1,6 +1,6 @@
 //! Statistics against SciPy: `tests/stats.py` makes the numbers.
 
-use ablate::stats::{ci95, holm, mean, median, paired_t, std, wilcoxon};
+use ablate::stats::{Test, ci95, grain, holm, mean, median, paired_t, std, wilcoxon};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -41,8 +41,8 @@ fn statistics_are_those_of_scipy() {
         close("the standard deviation", &values, std(&values), s);
         close("the median", &values, median(&values), Some(d));
         close("the interval", &values, ci95(&values), c);
-        close("the t-test", &values, paired_t(&values), t);
-        close("the signed-rank test", &values, wilcoxon(&values), w);
+        close("the t-test", &values, paired_t(&values, 0.0), t);
+        close("the signed-rank test", &values, wilcoxon(&values, 0.0), w);
     }
 }
 
@@ -57,8 +57,34 @@ fn holm_corrects_in_order_and_keeps_places() {
 
 #[test]
 fn too_little_gives_nothing() {
-    assert_eq!((mean(&[]), median(&[]), wilcoxon(&[])), (None, None, None));
-    assert_eq!((std(&[1.0]), ci95(&[1.0]), paired_t(&[1.0])), (None, None, None));
-    assert_eq!(paired_t(&[0.3 - 0.1, 0.4 - 0.2, 0.5 - 0.3]), None, "equal but for rounding");
-    assert_eq!(wilcoxon(&[0.0, 0.0]), None);
+    assert_eq!((mean(&[]), median(&[]), wilcoxon(&[], 0.0)), (None, None, None));
+    assert_eq!((std(&[1.0]), ci95(&[1.0]), paired_t(&[1.0], 0.0)), (None, None, None));
+    assert_eq!(wilcoxon(&[0.0, 0.0], 0.0), None);
+}
+
+#[test]
+fn a_test_needs_two_differences_that_are_not_all_equal() {
+    for test in [Test::PairedT, Test::Wilcoxon] {
+        assert_eq!(test.p(&[], 0.0), None);
+        assert_eq!(test.p(&[0.1], 0.0), None);
+        assert_eq!(test.p(&[0.1, 0.1, 0.1], 0.0), None);
+        assert!(test.p(&[0.1, 0.2], 0.0).is_some());
+    }
+}
+
+/// Differences of decimal fractions that are equal on paper come out of subtractions a few bits apart.
+#[test]
+fn rounding_makes_no_difference() {
+    let of = |pairs: &[(f64, f64)]| {
+        let differences: Vec<f64> = pairs.iter().map(|(a, b)| a - b).collect();
+        (differences, grain(pairs.iter().flat_map(|(a, b)| [*a, *b])))
+    };
+    let (equal, unit) = of(&[(0.3, 0.1), (0.4, 0.2), (0.9, 0.7)]);
+    assert_ne!((equal[0], equal[1]), (equal[1], equal[2]), "a case without rounding proves nothing");
+    for test in [Test::PairedT, Test::Wilcoxon] {
+        assert_eq!(test.p(&equal, unit), None);
+    }
+    let (tied, unit) = of(&[(0.3, 0.1), (0.2, 0.4), (0.9, 0.7), (0.6, 0.5), (0.1 + 0.2, 0.3)]);
+    assert_eq!(Test::Wilcoxon.p(&tied, unit), wilcoxon(&[2.0, -2.0, 2.0, 1.0], 0.0));
+    assert_ne!(wilcoxon(&tied, 0.0), wilcoxon(&tied, unit));
 }

@@ -10,7 +10,7 @@ use ablate::graph::{Graph, InstanceId};
 use ablate::pipeline;
 use ablate::rows::{Outcome, all_metrics};
 use ablate::source::SourceMap;
-use ablate::table::{self, Filter, Look, Published, Table, Trials};
+use ablate::table::{self, Filter, Look, Published, Rank, Table, Trials};
 use ablate_stage::cache::{ActionDigest, ActionResult, Provenance};
 
 fn graph(rest: &str) -> Graph {
@@ -236,7 +236,7 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
         let graph = graph(&COMPARED.replace("baseline:", &format!("published: {placing}, baseline:")));
         let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
         let spec = &graph.tables[0];
-        let published = Published::read(csv, spec).unwrap();
+        let published = Published::read(csv, spec, &graph.axes).unwrap();
         let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
         let table = table::build(&trials, spec, &published).unwrap();
         insta::assert_snapshot!(placing, table.to_markdown());
@@ -247,7 +247,7 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
 fn what_is_wrong_with_published_values_is_told() {
     let graph = graph(COMPARED);
     let check = |csv: &str, expected: &str| {
-        assert_eq!(Published::read(csv, &graph.tables[0]).unwrap_err(), expected);
+        assert_eq!(Published::read(csv, &graph.tables[0], &graph.axes).unwrap_err(), expected);
     };
     check("features,graph.k\nraw|x,5\n", "it has no column `value`");
     check(
@@ -257,6 +257,11 @@ fn what_is_wrong_with_published_values_is_told() {
     check("features,value\nraw|x,?\n", "row 1: `?` is no number");
     check("features,value\nraw|x,1\nraw|x,\n", "row 2: it has no value");
     check("features,cell,value\nraw|x,acc,1\n", "row 1: its `cell` must be one of `accuracy`");
+    check("graph.k,value\n5,1\n7,1\n", "row 2: `7` is no column of the table; `graph.k` is one of `5`, `10`");
+    check(
+        "features,graph.k,value,source\nraw|x,5,1,A\nraw|x,10,1,A\nraw|x,5,2,B\n",
+        "row 3: it is for the same labels and cell as row 1",
+    );
 }
 
 #[test]
@@ -304,7 +309,7 @@ fn pipelines_stand_side_by_side() {
         Trials::gather(graph, &metrics, done(results)).unwrap().with_axis("pipeline", name).unwrap()
     };
     let both = of(&one, "one").and(of(&two, "two")).unwrap();
-    let mut spec = one.tables[0].clone().and(&two.tables[0]);
+    let mut spec = one.tables[0].clone().and(&two.tables[0]).unwrap();
     spec.rows.insert(0, "pipeline".to_owned());
     insta::assert_snapshot!(table::build(&both, &spec, &[]).unwrap().to_terminal(Look::default()));
 }
@@ -322,4 +327,109 @@ fn a_table_of_a_hundred_thousand_trials_takes_a_moment() {
     let took = clock.elapsed();
     println!("{text}\n{took:?}");
     assert!(took.as_secs_f64() < 1.0 || cfg!(debug_assertions), "{took:?}");
+}
+
+/// The encoder's loss does not depend on `graph.k`, and images have no seed.
+#[test]
+fn a_result_that_rows_share_counts_once() {
+    let graph = graph("seeds: [0, 1],");
+    let metrics = |name: &str| match name {
+        "encoder[seed=0]" => vec![("loss", 1.0)],
+        "encoder[seed=1]" => vec![("loss", 3.0)],
+        name if name.starts_with("images") => vec![("count", 7.0)],
+        _ => Vec::new(),
+    };
+    let results = told(&graph, improved, |_| "cpu", metrics);
+    let all = all_metrics(&graph, done(results));
+    let trials = Trials::gather(&graph, &all, done(results)).unwrap();
+    let grouped = |trials: &Trials, axis: &str| table::by(trials, &[axis.to_owned()], &all).unwrap();
+    let counts = |table: &Table, row: usize| -> Vec<(usize, usize)> {
+        table.rows[row].cells.iter().map(|cell| (cell.numbers.n, cell.numbers.of)).collect()
+    };
+    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["encoder.loss", "images.count", "probe.accuracy"]);
+    let table = grouped(&trials, "features");
+    assert_eq!(table.rows[1].labels, [Some("refined".to_owned())]);
+    assert_eq!(counts(&table, 1), [(2, 2), (1, 1), (4, 4)]);
+    assert_eq!(table.rows[1].cells[0].numbers.std, Some(2f64.sqrt()));
+    assert_eq!(table.rows[1].cells[1].text, "7.000", "one value has no spread");
+    // Of two pipelines, instances of one number are not the same.
+    let of = |name: &str| trials.clone().with_axis("pipeline", name).unwrap();
+    let both = of("one").and(of("two")).unwrap();
+    assert_eq!(counts(&grouped(&both, "features"), 1), [(4, 4), (2, 2), (8, 8)]);
+}
+
+#[test]
+fn cells_of_the_same_results_are_one_comparison() {
+    let text = |cells: &str| {
+        format!(
+            r#"seeds: [0, 1, 2, 3], tables: {{"t": (
+                rows: ["features"], columns: ["graph.k"], baseline: {{"features": "raw|x"}}, cells: {{{cells}}},
+            )}},"#
+        )
+    };
+    let told_of = |cells: &str| {
+        let graph = graph(&text(cells));
+        build(&graph, done(told(&graph, improved, |_| "cpu", |_| Vec::new())))
+    };
+    let both = told_of(
+        r#""a": Mean("probe.accuracy"), "b": MeanCi("probe.accuracy"), "c": Median("probe.accuracy")"#,
+    );
+    assert!(both.remarks[0].ends_with("Holm-corrected for 2 comparisons"), "{}", both.remarks[0]);
+    let cells = &both.rows[1].cells[3..];
+    assert_eq!((cells[0].asides[0].as_str(), cells[1].asides[0].as_str()), ("+0.050*", "+0.050*"));
+    // Medians: 0.85125 of 0.8505, 0.8535, 0.847 and 0.852 against 0.8005 of 0.8, 0.804, 0.797 and 0.801.
+    assert_eq!((cells[2].asides[0].as_str(), cells[2].numbers.p), ("+0.051", None));
+    let alone = told_of(r#""c": Best("probe.accuracy")"#);
+    assert_eq!(alone.remarks, ["in parentheses: difference to features=raw|x; only means are tested"]);
+}
+
+#[test]
+fn pipelines_keep_their_published_values_and_one_baseline() {
+    let table_of = |cells: &str| {
+        graph(&format!(r#"tables: {{"t": (rows: ["features"], columns: ["graph.k"], cells: {{{cells}}})}},"#))
+    };
+    let one = table_of(r#""x": Mean("probe.accuracy"), "y": Median("probe.accuracy")"#);
+    let two = table_of(r#""y": Median("probe.accuracy"), "x": Mean("probe.accuracy")"#);
+    let csv = "features,graph.k,cell,value\nrefined,10,y,0.9\n";
+    let published = Published::read(csv, &two.tables[0], &two.axes).unwrap();
+    let of = |graph: &Graph, name| {
+        let results = told(graph, improved, |_| "cpu", |_| Vec::new());
+        let trials = Trials::gather(graph, &graph.tables[0].metrics(), done(results)).unwrap();
+        trials.with_axis("pipeline", name).unwrap()
+    };
+    let both = of(&one, "one").and(of(&two, "two")).unwrap();
+    let mut spec = one.tables[0].clone().and(&two.tables[0]).unwrap();
+    spec.rows.insert(0, "pipeline".to_owned());
+    let table = table::build(&both, &spec, &published).unwrap();
+    let beside: Vec<(usize, usize)> = (0..table.rows.len())
+        .flat_map(|row| (0..table.columns.len()).map(move |at| (row, at)))
+        .filter(|&(row, at)| table.rows[row].cells[at].numbers.published.is_some())
+        .collect();
+    assert_eq!(table.rows.len(), 4, "no row of its own");
+    assert_eq!(table.columns[3].title, "y");
+    assert_eq!(beside, [(1, 3), (3, 3)]);
+
+    let with = |label: &str| {
+        graph(&COMPARED.replace("\"features\": \"raw|x\"", &format!("\"features\": \"{label}\"")))
+    };
+    let (raw, refined) = (with("raw|x"), with("refined"));
+    let error = raw.tables[0].clone().and(&refined.tables[0]).unwrap_err();
+    assert!(error.contains("features=raw|x in one pipeline and with features=refined in another"), "{error}");
+}
+
+#[test]
+fn a_better_published_value_beside_ours_takes_the_first_place() {
+    let graph = graph(ROWS_AND_COLUMNS);
+    let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
+    let spec = &graph.tables[0];
+    let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
+    let ranks = |csv: &str| {
+        let published = Published::read(csv, spec, &graph.axes).unwrap();
+        let table = table::build(&trials, spec, &published).unwrap();
+        table.rows.iter().map(|row| row.cells[0].rank).collect::<Vec<_>>()
+    };
+    assert_eq!(ranks("features,graph.k,value\nraw|x,5,0.1\n"), [Rank::Best, Rank::Best]);
+    assert_eq!(ranks("features,graph.k,value\nraw|x,5,0.9\n"), [Rank::Second, Rank::Second]);
+    assert_eq!(ranks("features,graph.k,value\nnew,5,0.9\n"), [Rank::Second, Rank::Second, Rank::Best]);
 }

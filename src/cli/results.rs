@@ -110,22 +110,22 @@ pub fn tables<'a>(
 ) -> Result<Vec<Table>, Failure> {
     let table = |spec: &TableSpec| {
         let trials = Trials::gather(&project.graph, &spec.metrics(), &outcome).map_err(bug)?;
-        table::build(&trials, spec, &published(&project.file, spec)?).map_err(bug)
+        table::build(&trials, spec, &published(project, spec)?).map_err(bug)
     };
     project.graph.tables.iter().map(table).collect()
 }
 
 /// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is.
-pub fn published(pipeline: &Path, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
+pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
     let name = format!("{}.published.csv", spec.name);
     let is_name = Path::new(&name).components().eq([Component::Normal(name.as_ref())]);
-    let path = pipeline.with_file_name(&name);
+    let path = project.file.with_file_name(&name);
     if !is_name || !path.exists() {
         return Ok(Vec::new());
     }
     let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    Published::read(&text, spec).map_err(wrong)
+    Published::read(&text, spec, &project.graph.axes).map_err(wrong)
 }
 
 /// What only a bug can bring about.

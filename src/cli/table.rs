@@ -1,5 +1,6 @@
 //! `ablate table`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -63,7 +64,12 @@ enum Format {
 pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
     let format = args.format.unwrap_or_else(|| format_of(args.to.as_deref()));
     let mut all = Vec::new();
+    let mut known = BTreeMap::new();
     for file in &args.files {
+        if let Some(first) = file.canonicalize().ok().and_then(|whole| known.insert(whole, file)) {
+            let (first, again) = (first.display(), file.display());
+            return Err(usage(format!("{again} is the same file as {first}; name it once")));
+        }
         let source = Source { file: file.clone(), changes: args.changes.clone() };
         all.push(Results::of(Project::open(&source, context)?)?);
     }
@@ -148,15 +154,20 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     let mut whole: Option<(TableSpec, Trials, Vec<Published>)> = None;
     for (results, label) in all.iter().zip(labels(all)) {
         let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
-        let published = results::published(&results.project.file, spec)?;
+        let published = results::published(&results.project, spec)?;
         let trials = Trials::gather(&results.project.graph, &spec.metrics(), |id| results.outcome(id));
         let trials = trials.and_then(|trials| labelled(trials, label.as_deref())).map_err(bug)?;
         whole = Some(match whole {
             None => (spec.clone(), trials, published),
             Some((first, before, mut known)) => {
-                known
-                    .extend(published.into_iter().filter(|entry| !known.contains(entry)).collect::<Vec<_>>());
-                (first.and(spec), before.and(trials).map_err(bug)?, known)
+                for entry in published {
+                    match known.iter().find(|other| other.is_rival_of(&entry)) {
+                        None => known.push(entry),
+                        Some(other) if *other == entry => {}
+                        Some(other) => return Err(usage(rivals(name, other, &entry))),
+                    }
+                }
+                (first.and(spec).map_err(usage)?, before.and(trials).map_err(bug)?, known)
             }
         });
     }
@@ -166,6 +177,20 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     }
     let trials = trials.filter(&args.filters).map_err(usage)?;
     table::build(&trials, &spec, &published).map_err(bug)
+}
+
+fn rivals(table: &str, one: &Published, other: &Published) -> String {
+    let labels =
+        one.labels.iter().map(|(axis, label)| format!("{axis}={label}")).collect::<Vec<_>>().join(", ");
+    let source = |entry: &Published| entry.source.clone().unwrap_or_else(|| "no source given".to_owned());
+    format!(
+        "table `{table}`: pipelines have different published values of `{}` for {labels}: {} ({}) and {} ({}); keep one",
+        one.title,
+        one.value,
+        source(one),
+        other.value,
+        source(other)
+    )
 }
 
 /// The trials of every pipeline, with the chosen metrics or all there are.

@@ -1,16 +1,16 @@
 //! From trials to a table.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polars::prelude::*;
 
 use super::origin::Origin;
 use super::published::Published;
-use super::trials::{SEED, Trials, origin_column, state_column};
+use super::trials::{PIPELINE, Trials, instance_column, origin_column, state_column};
 use super::{Cell, Column, NOTHING, Numbers, Rank, Row, Table};
 use crate::pipeline::{self, Better, MetricRef, Placing, Show, TableSpec};
 use crate::rows::Value;
-use crate::stats::{Test, ci95, holm, mean, median, std};
+use crate::stats::{Test, ci95, grain, holm, mean, median, std};
 
 /// Below this, a corrected p-value gets a star.
 const SIGNIFICANT: f64 = 0.05;
@@ -83,29 +83,32 @@ struct Group {
     rows: Vec<IdxSize>,
 }
 
-/// A metric over the trials of a group.
+/// A metric over the instances of a group.
 #[derive(Default)]
 struct Sample {
+    /// Those that have a value.
+    instances: Vec<u32>,
+    /// Of each of them.
     seeds: Vec<Option<u64>>,
-    /// Of each seed, where it has one.
+    /// Of each of them.
     values: Vec<f64>,
-    /// Trials in all.
+    /// Instances in all.
     of: usize,
-    /// State → how many trials have it; those that are done have a value, or report none.
+    /// State → how many instances have it; those that are done have a value, or report none.
     states: BTreeMap<String, usize>,
     origin: Origin,
 }
 
 impl Sample {
-    /// The differences to another sample, seed by seed; a sample of one value without a seed is the same for each.
-    fn differences(&self, other: &Self) -> Vec<f64> {
+    /// The values of this and of another sample, seed by seed; a sample of one value without a seed is the same for each.
+    fn pairs(&self, other: &Self) -> (Vec<f64>, Vec<f64>) {
         match (self.alone(), other.alone()) {
-            (Some(mine), _) => other.values.iter().map(|theirs| mine - theirs).collect(),
-            (None, Some(theirs)) => self.values.iter().map(|mine| mine - theirs).collect(),
+            (Some(mine), _) => (vec![mine; other.values.len()], other.values.clone()),
+            (None, Some(theirs)) => (self.values.clone(), vec![theirs; self.values.len()]),
             (None, None) => {
                 let theirs: HashMap<_, _> = other.seeds.iter().zip(&other.values).collect();
                 let pairs = self.seeds.iter().zip(&self.values);
-                pairs.filter_map(|(seed, mine)| Some(mine - *theirs.get(seed)?)).collect()
+                pairs.filter_map(|(seed, &mine)| Some((mine, **theirs.get(seed)?))).unzip()
             }
         }
     }
@@ -182,7 +185,7 @@ impl<'a> Builder<'a> {
         }
         let ours = keys.into_iter().zip(grid);
         table.rows = ours.map(|(labels, cells)| Row { labels, cells, published: false }).collect();
-        self.place(published, &columns, &mut table);
+        self.place(published, &columns, &mut table)?;
         self.rank(&mut table);
         Ok(table)
     }
@@ -239,7 +242,10 @@ impl<'a> Builder<'a> {
         if fixed.is_empty() {
             return;
         }
-        let mut tested: Vec<((usize, usize), f64)> = Vec::new();
+        // Cells that show the same results of the same metric are one comparison.
+        let mut known: HashMap<(String, &[u32], &[u32]), usize> = HashMap::new();
+        let mut tested: Vec<f64> = Vec::new();
+        let mut tests_of: Vec<((usize, usize), usize)> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
             let Some(baseline) = self.baseline(&group.key, &fixed).filter(|&baseline| baseline != index)
             else {
@@ -247,20 +253,34 @@ impl<'a> Builder<'a> {
             };
             for (at, (_, spec)) in self.spec.cells.iter().enumerate() {
                 let (sample, other) = (&self.samples[index][at], &self.samples[baseline][at]);
-                let differences = sample.differences(other);
-                let Some(difference) = mean(&differences).filter(|_| spec.show != Show::Count) else {
-                    continue;
+                let (mine, theirs) = sample.pairs(other);
+                let difference = match spec.show {
+                    Show::Count => None,
+                    _ if is_mean(spec) => {
+                        let differences: Vec<f64> = mine.iter().zip(&theirs).map(|(a, b)| a - b).collect();
+                        let p = self.spec.test.p(&differences, grain(mine.iter().chain(&theirs).copied()));
+                        // A value without seeds is one value, however often it is paired.
+                        if let Some(p) = p.filter(|_| sample.seeds.len() > 1) {
+                            let key = (spec.metric.to_string(), &*sample.instances, &*other.instances);
+                            let test = *known.entry(key).or_insert_with(|| {
+                                tested.push(p);
+                                tested.len() - 1
+                            });
+                            tests_of.push(((index, at), test));
+                        }
+                        mean(&differences)
+                    }
+                    _ => shown(spec, &numbers(&mine, mine.len()))
+                        .zip(shown(spec, &numbers(&theirs, theirs.len())))
+                        .map(|(mine, theirs)| mine - theirs),
                 };
-                let numbers = &mut all[index][at].numbers;
-                numbers.difference = Some(difference);
-                // A value without seeds is one value, however often it is paired.
-                numbers.p = self.spec.test.p(&differences).filter(|_| sample.seeds.len() > 1);
-                tested.extend(numbers.p.map(|p| ((index, at), p)));
+                all[index][at].numbers.difference = difference;
             }
         }
-        let corrected = holm(&tested.iter().map(|(_, p)| *p).collect::<Vec<_>>());
-        for (((group, at), _), corrected) in tested.iter().zip(&corrected) {
-            all[*group][*at].numbers.p_holm = Some(*corrected);
+        let corrected = holm(&tested);
+        for ((group, at), test) in tests_of {
+            let numbers = &mut all[group][at].numbers;
+            (numbers.p, numbers.p_holm) = (Some(tested[test]), Some(corrected[test]));
         }
         for cells in all.iter_mut() {
             for (cell, (_, spec)) in cells.iter_mut().zip(&self.spec.cells) {
@@ -274,6 +294,7 @@ impl<'a> Builder<'a> {
         }
         let told: Vec<String> = fixed.iter().map(|(at, label)| format!("{}={label}", axes[*at])).collect();
         let tests = match tested.len() {
+            0 if !self.spec.cells.iter().any(|(_, cell)| is_mean(cell)) => "only means are tested".to_owned(),
             0 => "no test with fewer than two common seeds or equal differences".to_owned(),
             n => format!(
                 "* p < {SIGNIFICANT} in a {} over seeds, Holm-corrected for {n} comparison{}",
@@ -318,67 +339,108 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds what others have published.
-    fn place(&self, published: &[Published], columns: &[Key], table: &mut Table) {
+    fn place(&self, published: &[Published], columns: &[Key], table: &mut Table) -> PolarsResult<()> {
         let width = self.spec.cells.len();
         let label = |entry: &Published, axis: &String| {
             entry.labels.iter().find(|(known, _)| known == axis).map(|(_, label)| label.clone())
         };
         let ours = table.rows.len();
+        let mut hidden = 0;
         for entry in published {
+            let is_it =
+                |(title, cell): &(String, pipeline::Cell)| *title == entry.title && *cell == entry.cell;
+            let cell = self.spec.cells.iter().position(is_it).ok_or_else(
+                || polars_err!(ColumnNotFound: "table `{}` has no cell `{}`", self.spec.name, entry.title),
+            )?;
             let key: Key = self.row_axes.iter().map(|axis| label(entry, axis)).collect();
             let column: Key = self.column_axes.iter().map(|axis| label(entry, axis)).collect();
             let reached: Vec<usize> = (0..columns.len())
                 .filter(|&at| covers(&column, &columns[at]))
-                .map(|at| at * width + entry.cell)
+                .map(|at| at * width + cell)
                 .collect();
-            let (_, spec) = &self.spec.cells[entry.cell];
+            if reached.is_empty() {
+                hidden += 1;
+                continue;
+            }
+            let spec = &entry.cell;
             let note =
                 table.note(format!("published: {}", entry.source.as_deref().unwrap_or("no source given")));
             let scale = if spec.percent { 0.01 } else { 1.0 };
-            let beside = (self.spec.published == Placing::Beside)
-                .then(|| table.rows[..ours].iter().position(|row| row.labels == key))
-                .flatten();
-            let row = beside.unwrap_or_else(|| {
-                let known = (ours..table.rows.len()).find(|&row| table.rows[row].labels == key);
-                known.unwrap_or_else(|| {
-                    let cells = vec![Cell::nothing(); table.columns.len()];
-                    table.rows.push(Row { labels: key.clone(), cells, published: true });
-                    table.rows.len() - 1
-                })
+            let value = match &entry.std {
+                Some(std) => format!("{} ± {std}", entry.value),
+                None => entry.value.clone(),
+            };
+            // What others have published is of no pipeline, and stands beside the same row of each.
+            let is_beside = |row: &Row| {
+                let mut labels = self.row_axes.iter().zip(key.iter().zip(&row.labels));
+                labels.all(|(axis, (mine, theirs))| mine == theirs || (mine.is_none() && *axis == PIPELINE))
+            };
+            let beside: Vec<usize> = match self.spec.published {
+                Placing::Beside => (0..ours).filter(|&row| is_beside(&table.rows[row])).collect(),
+                Placing::Rows => Vec::new(),
+            };
+            for &row in &beside {
+                for &at in &reached {
+                    let cell = &mut table.rows[row].cells[at];
+                    cell.numbers.published = Some(entry.number * scale);
+                    cell.notes.push(note);
+                    cell.asides.push(match cell.numbers.mean {
+                        Some(mean) => {
+                            let difference = signed(spec, mean - entry.number * scale, Some(mean));
+                            format!("published {value}: {difference}")
+                        }
+                        None => format!("published {value}"),
+                    });
+                }
+            }
+            if !beside.is_empty() {
+                continue;
+            }
+            // Labels may differ in an axis that reaches no cell; then each value has a row.
+            let is_free = |row: &Row| reached.iter().all(|&at| row.cells[at].numbers.published.is_none());
+            let known = (ours..table.rows.len())
+                .find(|&row| table.rows[row].labels == key && is_free(&table.rows[row]));
+            let row = known.unwrap_or_else(|| {
+                let cells = vec![Cell::nothing(); table.columns.len()];
+                table.rows.push(Row { labels: key.clone(), cells, published: true });
+                table.rows.len() - 1
             });
-            for at in reached {
+            for &at in &reached {
                 let cell = &mut table.rows[row].cells[at];
                 cell.numbers.published = Some(entry.number * scale);
                 cell.notes.push(note);
-                let value = match &entry.std {
-                    Some(std) => format!("{} ± {std}", entry.value),
-                    None => entry.value.clone(),
-                };
-                match (beside, cell.numbers.mean) {
-                    (None, _) => cell.text = value,
-                    (Some(_), Some(mean)) => {
-                        let difference = signed(spec, mean - entry.number * scale, Some(mean));
-                        cell.asides.push(format!("published {value}: {difference}"));
-                    }
-                    (Some(_), None) => cell.asides.push(format!("published {value}")),
-                }
+                cell.text.clone_from(&value);
             }
         }
+        if hidden > 0 {
+            let values =
+                if hidden == 1 { "1 published value" } else { &format!("{hidden} published values") };
+            table.remarks.push(format!("not shown: {values} of columns that no trial is in"));
+        }
+        Ok(())
     }
 
-    /// Marks the best and the second best of each column: whole cells only, and none that labels have chosen.
+    /// Marks the best and the second best of each column: whole cells only, and none that labels have chosen. What others
+    /// have published counts in a row of its own and beside ours alike.
     fn rank(&self, table: &mut Table) {
         for at in 0..table.columns.len() {
             let (_, spec) = &self.spec.cells[at % self.spec.cells.len()];
             let Some(better) = spec.better.filter(|_| spec.show != Show::Count) else { continue };
             let ranked = |cell: &Cell| {
                 let whole = cell.numbers.n == cell.numbers.of && !is_oracle(table, cell);
-                let value = shown(spec, &cell.numbers).filter(|_| whole && cell.numbers.of > 0);
-                let value = value.or(cell.numbers.published.filter(|_| cell.numbers.of == 0));
-                value.map(|value| number(spec, value, None).parse::<f64>().unwrap_or(value))
+                shown(spec, &cell.numbers).filter(|_| whole && cell.numbers.of > 0)
             };
-            let values: Vec<Option<f64>> = table.rows.iter().map(|row| ranked(&row.cells[at])).collect();
-            let mut sorted: Vec<f64> = values.iter().flatten().copied().collect();
+            let as_shown =
+                |value: f64| number(spec, value, None).parse::<f64>().expect("a number is shown as one");
+            let mut sorted: Vec<f64> = Vec::new();
+            let mut values: Vec<Option<f64>> = Vec::new();
+            for row in &table.rows {
+                let cell = &row.cells[at];
+                let published = cell.numbers.published.map(as_shown);
+                let ours = ranked(cell).map(as_shown);
+                sorted.extend(ours.into_iter().chain(published));
+                values.push(if row.published { published } else { ours });
+            }
             let several = sorted.len();
             sorted.sort_by(|a, b| match better {
                 Better::Higher => b.total_cmp(a),
@@ -462,16 +524,23 @@ fn groups(frame: &DataFrame, axes: &[&String]) -> PolarsResult<Vec<Group>> {
 fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsResult<Vec<Sample>> {
     let frame = &trials.frame;
     let values = frame.column(&metric.to_string())?.f64()?.rechunk();
-    let seeds = frame.column(SEED)?.u64()?.rechunk();
     let states = frame.column(&state_column(&metric.stage))?.str()?.rechunk();
     let origins = frame.column(&origin_column(&metric.stage))?.u32()?.rechunk();
+    let instances = frame.column(&instance_column(&metric.stage))?.u32()?.rechunk();
     let sample = |group: &Group| {
-        let mut sample = Sample { of: group.rows.len(), ..Sample::default() };
-        let mut known = BTreeSet::new();
+        let mut sample = Sample::default();
+        let (mut known, mut seen) = (BTreeSet::new(), HashSet::new());
         for &row in &group.rows {
             let row = row as usize;
-            if let Some(value) = values.get(row) {
-                sample.seeds.push(seeds.get(row));
+            let instance = instances.get(row);
+            // Rows differ in what the table's other metrics can tell apart.
+            if instance.is_some_and(|instance| !seen.insert(instance)) {
+                continue;
+            }
+            sample.of += 1;
+            if let (Some(value), Some(instance)) = (values.get(row), instance) {
+                sample.instances.push(instance);
+                sample.seeds.push(trials.seeds[instance as usize]);
                 sample.values.push(value);
             }
             // A pipeline of several may lack the stage.
@@ -489,13 +558,11 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
     Ok(groups.iter().map(sample).collect())
 }
 
-/// What a cell says of a sample: the statistic over the trials that have a value, with how many of them there are where some
-/// lack one.
-fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
-    let values = &sample.values;
-    let numbers = Numbers {
+/// The statistics of some values, of which there should be `of`.
+fn numbers(values: &[f64], of: usize) -> Numbers {
+    Numbers {
         n: values.len(),
-        of: sample.of,
+        of,
         mean: mean(values),
         std: std(values),
         ci95: ci95(values),
@@ -503,7 +570,13 @@ fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
         min: values.iter().copied().reduce(f64::min),
         max: values.iter().copied().reduce(f64::max),
         ..Numbers::default()
-    };
+    }
+}
+
+/// What a cell says of a sample: the statistic over the trials that have a value, with how many of them there are where some
+/// lack one.
+fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
+    let numbers = numbers(&sample.values, sample.of);
     let left =
         [Value::Failed, Value::Running, Value::Missing].map(|state| (state.state(), sample.count(state)));
     let Some(value) = shown(spec, &numbers) else {
@@ -527,6 +600,11 @@ fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
         text.push_str(&format!(" ({} of {}{why})", numbers.n, numbers.of));
     }
     Cell { text, numbers, ..Cell::default() }
+}
+
+/// Whether a cell shows a mean, which is what tests are about.
+fn is_mean(spec: &pipeline::Cell) -> bool {
+    matches!(spec.show, Show::MeanStd | Show::MeanCi | Show::Mean)
 }
 
 /// The number a cell shows first.

@@ -4,7 +4,8 @@ use std::io::Cursor;
 
 use polars::prelude::*;
 
-use crate::pipeline::TableSpec;
+use crate::graph::Axis;
+use crate::pipeline::{Cell, TableSpec};
 
 /// The columns that are not axes.
 const CELL: &str = "cell";
@@ -17,8 +18,10 @@ const SOURCE: &str = "source";
 pub struct Published {
     /// Axis → label, for the axes it is of.
     pub labels: Vec<(String, String)>,
-    /// The index of the table's cell it belongs to.
-    pub cell: usize,
+    /// The title of the table's cell it belongs to.
+    pub title: String,
+    /// What that cell shows.
+    pub cell: Cell,
     /// The value as printed, in the table's unit.
     pub value: String,
     /// The same as a number.
@@ -31,11 +34,11 @@ pub struct Published {
 
 impl Published {
     /// Reads the published values of a table: a column per axis it has, `cell` (the title of the table's cell; not needed where
-    /// it has one only), `value`, and where known `std` and `source`.
+    /// it has one only), `value`, and where known `std` and `source`. `axes` are the pipeline's.
     ///
     /// # Errors
     /// The first thing wrong with it, in a sentence.
-    pub fn read(text: &str, spec: &TableSpec) -> Result<Vec<Self>, String> {
+    pub fn read(text: &str, spec: &TableSpec, axes_of: &[Axis]) -> Result<Vec<Self>, String> {
         let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(Some(0));
         let frame = options.into_reader_with_file_handle(Cursor::new(text.as_bytes())).finish();
         let frame = frame.map_err(|error| format!("it is not a CSV file with a heading: {error}"))?;
@@ -60,33 +63,52 @@ impl Published {
         let labels: Vec<(&String, Vec<Option<String>>)> =
             axes.iter().map(|axis| (*axis, texts(axis))).collect();
         let (cells, values, stds, sources) = (texts(CELL), texts(VALUE), texts(STD), texts(SOURCE));
-        let mut all = Vec::new();
+        let mut all: Vec<Self> = Vec::new();
         for row in 0..frame.height() {
             let at = |what: String| format!("row {}: {what}", row + 1);
             let value = values[row].clone().ok_or_else(|| at("it has no value".to_owned()))?;
             let number = value.parse().ok().filter(|number: &f64| number.is_finite());
             let number = number.ok_or_else(|| at(format!("`{value}` is no number")))?;
             let cell = match &cells[row] {
-                Some(title) => spec.cells.iter().position(|(known, _)| known == title),
-                None => (spec.cells.len() == 1).then_some(0),
+                Some(title) => spec.cells.iter().find(|(known, _)| known == title),
+                None => spec.cells.first().filter(|_| spec.cells.len() == 1),
             };
-            let cell = cell.ok_or_else(|| {
+            let (title, cell) = cell.ok_or_else(|| {
                 let titles = spec.cells.iter().map(|(title, _)| format!("`{title}`")).collect::<Vec<_>>();
                 at(format!("its `{CELL}` must be one of {}", titles.join(", ")))
             })?;
             let of = |(axis, labels): &(&String, Vec<Option<String>>)| {
                 Some(((*axis).clone(), labels[row].clone()?))
             };
-            let labels = labels.iter().filter_map(of).collect();
-            all.push(Self {
+            let labels: Vec<(String, String)> = labels.iter().filter_map(of).collect();
+            for (axis, label) in labels.iter().filter(|(axis, _)| spec.columns.contains(axis)) {
+                let known = axes_of.iter().find(|known| known.name == *axis).map(|axis| &axis.labels);
+                let known = known.filter(|known| !known.contains(label));
+                if let Some(known) = known {
+                    let known = known.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+                    let why = format!("`{label}` is no column of the table; `{axis}` is one of {known}");
+                    return Err(at(why));
+                }
+            }
+            let entry = Self {
                 labels,
-                cell,
+                title: title.clone(),
+                cell: cell.clone(),
                 value,
                 number,
                 std: stds[row].clone(),
                 source: sources[row].clone(),
-            });
+            };
+            if let Some(earlier) = all.iter().position(|known| known.is_rival_of(&entry)) {
+                return Err(at(format!("it is for the same labels and cell as row {}", earlier + 1)));
+            }
+            all.push(entry);
         }
         Ok(all)
+    }
+
+    /// Whether another is for the same labels and cell.
+    pub fn is_rival_of(&self, other: &Self) -> bool {
+        self.labels == other.labels && self.title == other.title && self.cell == other.cell
     }
 }

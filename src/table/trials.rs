@@ -22,12 +22,15 @@ pub const PIPELINE: &str = "pipeline";
 pub struct Trials {
     /// A text column per axis that reaches a row (null in rows it does not reach), `seed`, a number column per metric
     /// (null where there is none), and for each stage that reports metrics, `STAGE:state` (`done`, `missing`, `running`
-    /// or `failed`), `STAGE:origin` (an index into [`Trials::origins`]), and where asked for, what [`Trials::detail`] adds.
+    /// or `failed`), `STAGE:origin` (an index into [`Trials::origins`]), `STAGE:instance` (an index into [`Trials::seeds`]; rows
+    /// that share a result have it from one instance), and where asked for, what [`Trials::detail`] adds.
     pub frame: DataFrame,
     /// The columns that are axes, in the order of the pipeline.
     pub axes: Vec<String>,
     /// What results come from.
     pub origins: Vec<Origin>,
+    /// The seed of each instance; `None` for one without.
+    pub seeds: Vec<Option<u64>>,
 }
 
 /// The column that says how a stage stands.
@@ -37,8 +40,16 @@ pub(super) fn state_column(stage: &str) -> String {
 
 /// The column that says where a stage's results come from.
 pub(super) fn origin_column(stage: &str) -> String {
-    format!("{stage}:origin")
+    format!("{stage}{ORIGIN}")
 }
+
+/// The column that says which instance of a stage reports.
+pub(super) fn instance_column(stage: &str) -> String {
+    format!("{stage}{INSTANCE}")
+}
+
+const ORIGIN: &str = ":origin";
+const INSTANCE: &str = ":instance";
 
 impl Trials {
     /// The rows of some metrics.
@@ -64,12 +75,16 @@ impl Trials {
                 rows.rows.iter().map(|row| of(row).map(|id| origins.of[id.0] as u32)).collect();
             columns.push(Column::new(state_column(stage).into(), states));
             columns.push(Column::new(origin_column(stage).into(), origins));
+            let instances: Vec<Option<u32>> =
+                rows.rows.iter().map(|row| of(row).map(|id| id.0 as u32)).collect();
+            columns.push(Column::new(instance_column(stage).into(), instances));
         }
         let frame = DataFrame::new(rows.rows.len(), columns)?;
-        Ok(Self { frame, axes, origins: origins.distinct })
+        let seeds = graph.instances.iter().map(|instance| instance.seed).collect();
+        Ok(Self { frame, axes, origins: origins.distinct, seeds })
     }
 
-    /// The rows of some metrics for programs: in place of origins, for each stage that reports, `STAGE:action` (its key),
+    /// The rows of some metrics for programs: in place of origins and instances, for each stage that reports, `STAGE:action` (its key),
     /// `STAGE:seconds`, `STAGE:memory_mib`, `STAGE:device`, `STAGE:devices` (those of every stage on the way, as
     /// `encoder=cuda probe=cpu`), `STAGE:caveats`, `STAGE:host`, `STAGE:started` (milliseconds since the Unix epoch) and
     /// `STAGE:version`.
@@ -85,6 +100,7 @@ impl Trials {
         let mut trials = Self::gather(graph, metrics, &outcome)?;
         let rows = gather(graph, metrics, &outcome);
         for (index, stage) in rows.stages.iter().enumerate() {
+            trials.frame.drop_in_place(&instance_column(stage))?;
             let origins = trials.frame.drop_in_place(&origin_column(stage))?;
             let origins: Vec<Option<&Origin>> = origins
                 .u32()?
@@ -147,9 +163,13 @@ impl Trials {
     /// # Errors
     /// Where columns of one name hold different things.
     pub fn and(mut self, mut other: Self) -> PolarsResult<Self> {
-        let shift = self.origins.len() as u32;
+        let shift_of = |name: &String| match () {
+            () if name.ends_with(ORIGIN) => Some(self.origins.len() as u32),
+            () if name.ends_with(INSTANCE) => Some(self.seeds.len() as u32),
+            () => None,
+        };
         let names: Vec<String> = other.frame.get_column_names().iter().map(|name| name.to_string()).collect();
-        for name in names.iter().filter(|name| name.ends_with(":origin")) {
+        for (name, shift) in names.iter().filter_map(|name| Some((name, shift_of(name)?))) {
             let shifted: Vec<Option<u32>> = other
                 .frame
                 .column(name)?
@@ -169,6 +189,7 @@ impl Trials {
             }
         }
         self.origins.extend(other.origins);
+        self.seeds.extend(other.seeds);
         Ok(self)
     }
 

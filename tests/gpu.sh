@@ -6,7 +6,7 @@
 #
 # The first runs one pipeline on the GPU and on the CPU, each from an empty store: they must agree.
 #
-# The second trains GCC on CIFAR-10 (`data/cifar10`, see pipelines/gcc/README.md) for EPOCHS of its 1000 epochs, 20 or more, with
+# The second trains GCC on CIFAR-10 (`data/cifar-10-batches-py`, see pipelines/gcc/README.md) for EPOCHS of its 1000 epochs, 20 or more, with
 # the schedule and the graph scaled to that, and prints ACC, NMI, ARI and images a second beside the published figures. Where
 # PyTorch is installed, the speed of the same steps there follows.
 #

@@ -199,7 +199,9 @@ fn ticks((low, high): (f64, f64), count: usize) -> Vec<(f64, String)> {
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(10.0 * power);
     let digits = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    // 5.3 is a tick of a range to 5.3, although 5.3 / 0.1 is a little below 53.
+    let slack = 1e-9;
+    let (first, last) = ((low / step - slack).ceil() as i64, (high / step + slack).floor() as i64);
     let tick = |index: i64| {
         let value = index as f64 * step;
         (value, format!("{value:.digits$}"))

@@ -160,7 +160,8 @@ fn a_size_no_memory_can_hold_is_an_error() {
     let found = error(dir.path(), text);
     assert!(found.contains("thin.png: its 1×30000 pixels would become 1966080000 by `resize`"), "{found}");
     fs::remove_file(thin).unwrap();
-    let huge = Images { resize: Some(Resizing::Stretch(4096, 4096)), ..Images::new(Source::FashionMnistMini) };
+    let huge =
+        Images { resize: Some(Resizing::Stretch(4096, 4096)), ..Images::new(Source::FashionMnistMini) };
     let all = Images { storage: Storage::Memory, ..huge };
     // 12,000 images of 16 MiB: where the system promises more memory than it has, nothing is written to it here.
     match all.read(dir.path()) {
@@ -187,7 +188,8 @@ fn a_gallery_shows_each_cluster_from_its_most_typical_image_on() {
     let path = |name: &str| dir.path().join(name);
     let run = |gallery: Gallery| {
         let inputs = ["images.safetensors", "assignment"];
-        let inputs = ["images", "assignment"].iter().zip(inputs).map(|(port, file)| (port.to_string(), path(file)));
+        let inputs =
+            ["images", "assignment"].iter().zip(inputs).map(|(port, file)| (port.to_string(), path(file)));
         let ports = gallery.outputs().into_iter();
         let outputs: BTreeMap<_, _> = ports.map(|port| (port.name.clone(), path(&port.name))).collect();
         let project = dir.path().to_owned();
@@ -202,10 +204,14 @@ fn a_gallery_shows_each_cluster_from_its_most_typical_image_on() {
         port.kind.check(&path(&port.name)).unwrap();
     }
     let csv = fs::read_to_string(path("csv")).unwrap();
-    assert!(csv.starts_with("row,name,split,label,cluster,probability\n0,ant/0.png,train,ant,2,0.5\n"), "{csv}");
+    assert!(
+        csv.starts_with("row,name,split,label,cluster,probability\n0,ant/0.png,train,ant,2,0.5\n"),
+        "{csv}"
+    );
     // A row a cluster: cats are cluster 0, and the last of them the most probable.
     let sheet = image::open(path("sheet").as_path());
-    let sheet = sheet.or_else(|_| image::load_from_memory(&fs::read(path("sheet")).unwrap())).unwrap().into_rgb8();
+    let sheet =
+        sheet.or_else(|_| image::load_from_memory(&fs::read(path("sheet")).unwrap())).unwrap().into_rgb8();
     assert_eq!(sheet.dimensions(), (2 * 14 + 2, 3 * 14 + 2));
     let shade = |row: u32, column: u32| sheet.get_pixel(2 + column * 14 + 6, 2 + row * 14 + 6).0[0];
     assert_eq!([shade(0, 0), shade(0, 1), shade(2, 0)], [203, 202, 13]);

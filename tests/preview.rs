@@ -1,0 +1,57 @@
+//! Drawing what a stage sees, and writing out its presets.
+#![cfg(feature = "learn")]
+
+mod common;
+
+use common::Project;
+
+const PIPELINE: &str = r#"Pipeline(
+    name: "views",
+    stages: {
+        "images": (stage: Images(source: FashionMnistMini, train: Some(40), test: Some(20))),
+        "encoder": (
+            stage: Pretrain(method: SimClr(temperature: 0.2), backbone: SmallCnn(width: 4), epochs: 1, batch: 16),
+            from: {"images": "images"},
+        ),
+        "labelled": (
+            stage: SelfLabel(epochs: 1),
+            from: {"images": "images", "encoder": "encoder"},
+        ),
+        "features": (stage: Embed(), from: {"images": "images", "encoder": "encoder"}),
+    },
+)"#;
+
+#[test]
+fn views_are_drawn_once_the_images_are_there() {
+    let project = Project::new();
+    project.write("p.ron", PIPELINE).write("Cargo.toml", "");
+    let early = project.expect(1, &["preview", "p.ron", "encoder"]);
+    let expected = "error: encoder[seed=0]: input `images`: it is not wired; not in the store yet, `ablate run --only` makes \
+                    it: images\n";
+    assert_eq!(early.stderr, expected);
+
+    project.expect(0, &["run", "p.ron", "--only", "images"]);
+    let drawn = project.expect(0, &["preview", "p.ron", "encoder", "--to", "views.png"]);
+    assert_eq!(drawn.stdout, "views.png: encoder[seed=0]\n");
+    let png = std::fs::read(project.path().join("views.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"), "{} bytes", png.len());
+    // The views of self-labelling are of images alone: its encoder need not be trained.
+    project.expect(0, &["preview", "p.ron", "labelled", "--to", "strong.png"]);
+    assert_ne!(std::fs::read(project.path().join("strong.png")).unwrap(), png);
+    // The same seed draws the same views.
+    project.expect(0, &["preview", "p.ron", "encoder", "--to", "again.png"]);
+    assert_eq!(std::fs::read(project.path().join("again.png")).unwrap(), png);
+
+    let nothing = project.expect(1, &["preview", "p.ron", "features"]);
+    assert_eq!(nothing.stderr, "error: features[seed=0]: there is nothing to look at in a stage of kind Embed\n");
+}
+
+#[test]
+fn presets_are_written_out() {
+    let project = Project::new();
+    let output = project.expect(0, &["stages", "Pretrain", "--expand"]);
+    assert!(output.stdout.starts_with("// GCC, and SimCLR on small images\n// views: SimClr()\nviews: Custom([\n"));
+    assert!(output.stdout.contains("// SSL-GraphNNCLR\n// views: GraphNnClr()\nviews: Each([\n"));
+    let none = project.expect(1, &["stages", "Gallery", "--expand"]);
+    assert_eq!(none.stderr, "error: the fields of `Gallery` have no presets\n");
+}

@@ -41,6 +41,8 @@ pub struct Settings {
     pub gpus: Vec<Device>,
     /// Whether nothing more is started once something failed.
     pub fail_fast: bool,
+    /// Whether workers hash declared files even where they look as they did.
+    pub rehash: bool,
 }
 
 /// What became of a run.

@@ -58,8 +58,14 @@ fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Re
         .stderr(Stdio::null())
         .spawn()?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let request =
-        Request { action, project: project.to_owned(), device: "cpu".to_owned(), threads, kin: None };
+    let request = Request {
+        action,
+        project: project.to_owned(),
+        device: "cpu".to_owned(),
+        threads,
+        kin: None,
+        rehash: false,
+    };
     let mut orders = worker.stdin.take().expect("standard input is piped");
     let order = serde_json::to_string(&Order::Perform(request)).expect("an order is plain data");
     if writeln!(orders, "{order}").is_err() {

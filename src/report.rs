@@ -172,11 +172,7 @@ fn grid(figures: &[String], remark: &str) -> String {
     format!("<p class=\"note\">{remark}</p>\n{html}")
 }
 
+/// A text as it is safe to show, with what HTML would take for markup taken literally.
 fn shown(text: &str) -> String {
-    escaped(&escape(text))
-}
-
-/// What HTML would take for markup, taken literally.
-fn escaped(text: &str) -> String {
-    crate::table::escaped_html(text)
+    crate::table::escaped_html(&escape(text))
 }

@@ -103,6 +103,8 @@ pub struct Numbers {
     pub n: usize,
     /// Trials there should be.
     pub of: usize,
+    /// What the cell shows first; `None` where that is no number of ours.
+    pub shown: Option<f64>,
     /// Mean.
     pub mean: Option<f64>,
     /// Sample standard deviation.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -144,7 +144,7 @@ impl Worker<'_> {
         let stage = manifest.stage(self.registry).map_err(|error| Trouble::Failed(error.to_string()))?;
         let device = request.device.parse::<Device>().map_err(|error| Trouble::Failed(error.to_string()))?;
         let inputs = self.inputs(&manifest)?;
-        self.check_files(&manifest, &request.project, "before the stage began")?;
+        self.check_files(&manifest, request, "before the stage began")?;
 
         let attempt = self.store.attempt(&lock)?;
         let ports = stage.outputs();
@@ -186,7 +186,7 @@ impl Worker<'_> {
                 }
             }
         }
-        self.check_files(&manifest, &request.project, "while the stage ran")?;
+        self.check_files(&manifest, request, "while the stage ran")?;
         let _pin = self.store.pin()?;
         let mut objects: BTreeMap<String, Object> = BTreeMap::new();
         for (port, path) in outputs {
@@ -238,12 +238,16 @@ impl Worker<'_> {
     }
 
     /// Sees to it that the declared files hold what the key says.
-    fn check_files(&self, manifest: &Manifest, project: &Path, when: &str) -> Result<(), Trouble> {
+    fn check_files(&self, manifest: &Manifest, request: &Request, when: &str) -> Result<(), Trouble> {
+        let rehash = if request.rehash { Rehash::All } else { Rehash::Changed };
         for (name, digest) in &manifest.files {
-            let path = project.join(name);
-            let found = self.store.content_of(&path, Rehash::Changed, now());
-            if !found.is_ok_and(|found| found == *digest) {
-                let path = path.display();
+            let path = request.project.join(name);
+            let found = self.store.content_of(&path, rehash, now());
+            let path = path.display();
+            let found = found.map_err(|error| {
+                Trouble::Failed(format!("{path} could not be read {when}: {error}; nothing was cached"))
+            })?;
+            if found != *digest {
                 return Err(Trouble::Failed(format!(
                     "{path} was changed {when}; nothing was cached, run again"
                 )));
@@ -407,8 +411,14 @@ mod tests {
         };
         let action = store.put_manifest(&manifest.to_string()).unwrap();
         let project = store.root().to_owned();
-        let healthy =
-            worker.perform(&Request { action, project, device: "cpu".to_owned(), threads: 2, kin: None });
+        let healthy = worker.perform(&Request {
+            action,
+            project,
+            device: "cpu".to_owned(),
+            threads: 2,
+            kin: None,
+            rehash: false,
+        });
         let told = fs::read_to_string(replies.path()).unwrap();
         (told.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), healthy)
     }

@@ -9,7 +9,7 @@ fn column(k: &str, title: &str) -> Column {
 }
 
 fn cell(text: &str, mean: Option<f64>) -> Cell {
-    let numbers = Numbers { n: 3, of: 3, mean, ..Numbers::default() };
+    let numbers = Numbers { n: 3, of: 3, shown: mean, mean, ..Numbers::default() };
     Cell { text: text.to_owned(), numbers, ..Cell::default() }
 }
 
@@ -122,4 +122,35 @@ fn parquet_holds_the_numbers() {
     insta::assert_snapshot!(String::from_utf8(csv).unwrap());
     let bytes = ugly().to_parquet().unwrap();
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+}
+
+#[test]
+fn what_only_begins_like_a_number_is_a_formula_to_a_spreadsheet() {
+    let mut table = ugly();
+    let labels = ["-2 +3+cmd|x", "+1.5", "=1", "plain"];
+    table.rows =
+        labels.map(|label| row(label, [(); 4].map(|()| cell("-0.5 ± 0.1", Some(-0.5))), false)).to_vec();
+    let csv = table.to_csv();
+    let first: Vec<&str> = csv.lines().skip(1).take(4).map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(first, ["'-2 +3+cmd|x", "+1.5", "'=1", "plain"]);
+    assert!(csv.contains(",-0.5 ± 0.1,"), "{csv}");
+}
+
+/// Without packages for fonts or encodings, and with nothing read as an argument of the line above.
+#[test]
+fn latex_takes_hostile_labels_literally() {
+    let mut table = ugly();
+    let labels = ["*a", "[b", "c\"d`e", "f--g''h"];
+    table.rows = labels.map(|label| row(label, [(); 4].map(|()| cell("1", Some(1.0))), false)).to_vec();
+    table.remarks = vec!["* p < 0.05".to_owned()];
+    let latex = table.to_latex();
+    for text in [
+        "\n{}*a & ",
+        "\n{}[b & ",
+        "\nc\\textquotedblright{}d\\textasciigrave{}e & ",
+        "\nf-{}-g'{}'h & ",
+        " \\\\\n{}* p \\textless{} 0.05",
+    ] {
+        assert!(latex.contains(text), "{text} is not in {latex}");
+    }
 }

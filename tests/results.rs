@@ -75,6 +75,11 @@ fn published_values_lie_beside_the_pipeline() {
     let expected =
         "column `methods` is no axis of the table (`method`) and none of `cell`, `value`, `std`, `source`";
     assert_eq!(wrong, format!("error: {}: {expected}\n", place.display()));
+    // What is wrong is told before anything runs.
+    let runs = || std::fs::read_dir(project.store().join("runs")).unwrap().count();
+    let before = runs();
+    assert_eq!(project.expect(3, &["run", "p.ron"]).stderr, wrong);
+    assert_eq!(runs(), before);
 }
 
 #[test]
@@ -109,6 +114,7 @@ fn what_is_asked_for_in_vain_is_told() {
         "the trials have no `k`; they have `method`, `seed`, `probe.accuracy`",
     );
     check(&["table", "p.ron", "--group-by", "seed"], "`seed` is no axis");
+    check(&["table", "p.ron", "./p.ron"], "./p.ron is the same file as p.ron; name it once");
     check(
         &["table", "p.ron", "--trials", "--metric", "probe.loss"],
         "no trial has reported a metric `probe.loss` yet",
@@ -131,6 +137,16 @@ fn a_running_stage_is_told_from_a_missing_one() {
     project.write("go", "");
     common::finish(run);
     assert_eq!(table, "method,accuracy (%)\nA & B,running\n<C>,missing\nD,missing\n");
+}
+
+/// A failure is that of an action: once the pipeline says something else, nobody knows yet.
+#[test]
+fn what_failed_under_another_key_is_missing() {
+    let project = ran();
+    let csv = |project: &Project| project.expect(0, &["table", "p.ron", "--format", "csv"]).stdout;
+    assert!(csv(&project).contains("\nD,failed\n"), "{}", csv(&project));
+    project.write("p.ron", METHODS.replace("[ $METHOD != c ] &&", "[ $METHOD != d ] &&"));
+    assert!(csv(&project).contains("\nD,missing\n"), "{}", csv(&project));
 }
 
 #[test]

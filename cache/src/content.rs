@@ -1,6 +1,7 @@
 //! What files and folders outside the store hold.
 
-use std::ffi::OsString;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -16,7 +17,7 @@ use crate::{Digest, Store};
 /// Whether a file that looks as it did when it was last hashed is taken to hold what it did then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rehash {
-    /// It is: size, inode and both its times are as they were, and were not of the moment it was hashed.
+    /// It is: size, device, inode and both its times are as they were, and were not of the moment it was hashed.
     #[default]
     Changed,
     /// Everything is hashed.
@@ -93,22 +94,21 @@ impl Contents<'_> {
             if meta.is_dir() {
                 return Ok(Entry::Folder(meta));
             }
-            let hint = earlier.get(name.to_string_lossy().as_ref());
+            let hint = earlier.get(hint_name(name).as_ref());
             Ok(Entry::File(self.file(&path, &meta, hint).map_err(|error| at(&path, error))?))
         };
         let entries = names.par_iter().map(look).collect::<io::Result<Vec<Entry>>>()?;
         let mut listing = String::from("folder\n");
         let mut hints = Vec::new();
         for (name, entry) in names.iter().zip(entries) {
-            let file_name = name.to_string_lossy();
             let digest = match entry {
                 Entry::Folder(meta) => self.folder(&path.join(name), &meta, above)?,
                 Entry::File(hint) => {
-                    hints.push((file_name.clone().into_owned(), hint));
+                    hints.push((hint_name(name).into_owned(), hint));
                     hint.digest
                 }
             };
-            writeln!(listing, "{file_name:?} {digest}").expect("a string takes any text");
+            writeln!(listing, "{} {digest}", listed(name)).expect("a string takes any text");
         }
         self.remember(path, &earlier, hints);
         above.pop();
@@ -139,6 +139,19 @@ impl Contents<'_> {
             self.store.put_hints(folder, &later);
         }
     }
+}
+
+/// A name in quotes; one that is no text as its bytes, so that no two names are listed alike.
+fn listed(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(text) => format!("{text:?}"),
+        None => format!("b\"{}\"", name.as_encoded_bytes().escape_ascii()),
+    }
+}
+
+/// What the hint of a file goes by.
+fn hint_name(name: &OsStr) -> Cow<'_, str> {
+    name.to_str().map_or_else(|| Cow::Owned(listed(name)), Cow::Borrowed)
 }
 
 /// Says which entry of a folder it is.

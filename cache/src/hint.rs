@@ -28,6 +28,7 @@ const MAX_BYTES: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     size: u64,
+    device: u64,
     inode: u64,
     modified_ns: i64,
     changed_ns: i64,
@@ -38,6 +39,7 @@ impl Look {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {
             size: meta.len(),
+            device: meta.dev(),
             inode: meta.ino(),
             modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
             changed_ns: ns(meta.ctime(), meta.ctime_nsec()),

@@ -173,3 +173,19 @@ fn folders_without_end_and_what_is_no_file_are_refused() {
     symlink("/dev/null", data.join("null")).unwrap();
     assert!(error().ends_with("data/null: neither a file nor a folder"), "{}", error());
 }
+
+#[test]
+fn names_that_are_no_text_are_told_apart() {
+    use std::os::unix::ffi::OsStrExt;
+    let setting = Setting::new();
+    let folder = setting.data().join("names");
+    let of = |name: &[u8]| {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(std::ffi::OsStr::from_bytes(name)), "same").unwrap();
+        let digest = setting.store.content_of(&folder, Rehash::All, SystemTime::now()).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        digest
+    };
+    assert_ne!(of(b"\xfe"), of(b"\xff"));
+    assert_ne!(of(b"\xff"), of("\u{fffd}".as_bytes()));
+}

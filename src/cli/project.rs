@@ -41,7 +41,7 @@ impl Changes {
 pub struct Reading {
     /// Hash every declared file, also those that look as they did when they were last hashed
     #[arg(long, help_heading = "Pipeline")]
-    rehash: bool,
+    pub rehash: bool,
 }
 
 /// A pipeline file, and what is changed in it for once.

@@ -48,7 +48,9 @@ pub fn report(args: &ReportArgs, context: &mut Context<'_>) -> Result<u8, Failur
     let report = Report {
         title: graph.name.clone(),
         summary: summary(&results),
-        tables: results::tables(&results.project, |id| results.outcome(id))?,
+        tables: results::tables(&results.project, &results::all_published(&results.project)?, |id| {
+            results.outcome(id)
+        })?,
         drawing: (drawing.size() <= MAX_SVG_NODES).then(|| drawing.to_svg()),
         curves: curves(&results),
         confusions: confusions(&results),
@@ -145,9 +147,24 @@ fn frame(store: &Store, result: &ActionResult, port: &str) -> Option<DataFrame> 
     ParquetReader::new(File::open(path).ok()?).finish().ok()
 }
 
-fn numbers(frame: &DataFrame, name: &str) -> PolarsResult<Vec<f64>> {
-    let column = frame.column(name)?.cast(&DataType::Float64)?;
-    Ok(column.f64()?.iter().flatten().collect())
+/// Where the points of a curve are: what its first column of these says, else their number from 1.
+const PLACES: [&str; 2] = ["step", "epoch"];
+
+fn places_of(frame: &DataFrame) -> &'static str {
+    PLACES.into_iter().find(|name| frame.get_column_index(name).is_some()).unwrap_or("point")
+}
+
+/// The points of a quantity, each with where it is; those that are no numbers are left out.
+fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
+    let column = |name: &str| frame.column(name)?.cast(&DataType::Float64);
+    let values = column(quantity)?;
+    let places: Vec<Option<f64>> = match column(places_of(frame)) {
+        Ok(places) => places.f64()?.iter().collect(),
+        Err(_) => (1..=frame.height()).map(|place| Some(place as f64)).collect(),
+    };
+    let points = places.into_iter().zip(values.f64()?.iter());
+    let points = points.filter_map(|(x, y)| Some((x?, y?)));
+    Ok(points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
 }
 
 /// A chart for each stage, curve and quantity, of a few points each.
@@ -166,17 +183,20 @@ fn curves(results: &Results) -> Vec<Chart> {
         for (port, quantity) in quantities {
             let series =
                 found.iter().filter(|(_, known, _)| known == port).filter_map(|(point, _, frames)| {
-                    let curves: Vec<Vec<f64>> =
-                        frames.iter().filter_map(|frame| numbers(frame, &quantity).ok()).collect();
+                    let curves: Vec<Vec<(f64, f64)>> =
+                        frames.iter().filter_map(|frame| line(frame, &quantity).ok()).collect();
                     let series = Series::of(point.clone(), &curves);
                     (!series.points.is_empty()).then_some(series)
                 });
             let series: Vec<Series> = series.collect();
+            let mut frames =
+                found.iter().filter(|(_, known, _)| known == port).flat_map(|(.., frames)| frames);
+            let x = frames.next().map_or("", places_of);
             let parts = series.len().div_ceil(MAX_SERIES);
             for (part, series) in series.chunks(MAX_SERIES).enumerate() {
                 let of = if parts > 1 { format!(", {} of {parts}", part + 1) } else { String::new() };
                 let title = format!("{stage}: {quantity}{of}");
-                charts.push(Chart { title, x: "step".to_owned(), series: series.to_vec() });
+                charts.push(Chart { title, x: x.to_owned(), series: series.to_vec() });
             }
         }
     }
@@ -252,8 +272,10 @@ fn provenance(results: &Results) -> Vec<(String, Vec<String>)> {
     let distinct =
         |texts: &mut dyn Iterator<Item = String>| texts.collect::<BTreeSet<String>>().into_iter().collect();
     let file = project.file.strip_prefix(&project.root).unwrap_or(&project.file).display().to_string();
-    let mut lines: Vec<(&str, Vec<String>)> =
-        vec![("pipeline", vec![file]), ("commit", commit(&project.root).into_iter().collect())];
+    let mut lines: Vec<(&str, Vec<String>)> = vec![
+        ("pipeline", vec![file]),
+        ("folder's commit when reported", commit(&project.root).into_iter().collect()),
+    ];
     let seeds: BTreeSet<u64> = project.graph.trials.iter().map(|trial| trial.seed).collect();
     lines.push(("seeds", vec![list(&seeds)]));
     lines.push(("machines", distinct(&mut made.iter().map(|made| made.host.clone()))));
@@ -281,7 +303,7 @@ fn list(numbers: &BTreeSet<u64>) -> String {
     }
 }
 
-/// The commit the project's folder is at, as git describes it; nothing where there is no git, or no repository.
+/// The commit the project's folder is at now, whatever it was at when results were made, as git describes it; nothing where there is no git, or no repository.
 fn commit(root: &Path) -> Option<String> {
     let arguments = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
     let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;

@@ -1,8 +1,9 @@
 //! What the trials of a pipeline have given so far, and the tables that show it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
+use ablate_stage::cache::ActionDigest;
 use polars::prelude::PolarsError;
 
 use super::project::Project;
@@ -37,12 +38,25 @@ impl Results {
         let (mut failed, mut running) = (BTreeSet::new(), BTreeSet::new());
         // Where nothing is missing, nothing can be told.
         if !plan.is_complete() {
-            let (failed_names, running_names) = tell(&project);
+            let Told { failed: failed_with, skipped, running: running_names } = tell(&project);
+            let failed_names: BTreeSet<String> = project
+                .graph
+                .ids()
+                .filter(missing)
+                .map(|id| (project.graph.instance_name(id), plan.state(id).action()))
+                .filter(|(name, action)| {
+                    // What failed under another key is not what is missing now.
+                    failed_with
+                        .get(name)
+                        .is_some_and(|then| then.is_none() || action.is_none() || then == action)
+                })
+                .map(|(name, _)| name)
+                .collect();
             for id in project.graph.ids().filter(missing) {
                 let name = project.graph.instance_name(id);
                 if running_names.contains(&name) {
                     running.insert(id);
-                } else if failed_names.contains(&name) {
+                } else if failed_names.contains(skipped.get(&name).unwrap_or(&name)) {
                     failed.insert(id);
                 }
             }
@@ -63,16 +77,28 @@ impl Results {
     }
 }
 
-/// The names of the instances that failed, or were skipped for one that did, in the last run, and of those that a run is at.
-fn tell(project: &Project) -> (BTreeSet<String>, BTreeSet<String>) {
+/// What journals tell, by the names of instances.
+struct Told {
+    /// What failed in the last run, with its action where the key was known.
+    failed: BTreeMap<String, Option<ActionDigest>>,
+    /// What was skipped in it, with what had failed.
+    skipped: BTreeMap<String, String>,
+    /// What a run is at.
+    running: BTreeSet<String>,
+}
+
+fn tell(project: &Project) -> Told {
     let folder = project.store.runs();
     let entries = |run: &str| journal::read(&folder, run).unwrap_or_default();
     let last = journal::last_run(&folder, Some(&project.graph.name)).ok().flatten();
-    let failed = last.map(|run| entries(&run)).unwrap_or_default();
-    let failed = failed.into_iter().filter_map(|entry| match entry.event {
-        Event::Failed { instance, .. } | Event::Skipped { instance, .. } => Some(instance),
-        _ => None,
-    });
+    let (mut failed, mut skipped) = (BTreeMap::new(), BTreeMap::new());
+    for entry in last.map(|run| entries(&run)).unwrap_or_default() {
+        match entry.event {
+            Event::Failed { instance, action, .. } => drop(failed.insert(instance, action)),
+            Event::Skipped { instance, because } => drop(skipped.insert(instance, because)),
+            _ => {}
+        }
+    }
     let goes_on = |run: &String| {
         let run = runs::sum_up(&folder, run).ok().flatten();
         run.is_some_and(|run| run.standing == Standing::Running && run.pipeline == project.graph.name)
@@ -95,7 +121,7 @@ fn tell(project: &Project) -> (BTreeSet<String>, BTreeSet<String>) {
             }
         }
     }
-    (failed.collect(), running)
+    Told { failed, skipped, running }
 }
 
 /// How tables are drawn on standard output.
@@ -103,16 +129,22 @@ pub fn look(context: &Context<'_>) -> Look {
     Look { width: context.width, styled: context.width.is_some() }
 }
 
-/// Every table a pipeline declares.
+/// Every table a pipeline declares, with the [published values](all_published) of each.
 pub fn tables<'a>(
     project: &Project,
+    published: &[Vec<Published>],
     outcome: impl Fn(InstanceId) -> Outcome<'a>,
 ) -> Result<Vec<Table>, Failure> {
-    let table = |spec: &TableSpec| {
+    let table = |(spec, published): (&TableSpec, &Vec<Published>)| {
         let trials = Trials::gather(&project.graph, &spec.metrics(), &outcome).map_err(bug)?;
-        table::build(&trials, spec, &published(project, spec)?).map_err(bug)
+        table::build(&trials, spec, published).map_err(bug)
     };
-    project.graph.tables.iter().map(table).collect()
+    project.graph.tables.iter().zip(published).map(table).collect()
+}
+
+/// The published values of every table a pipeline declares.
+pub fn all_published(project: &Project) -> Result<Vec<Vec<Published>>, Failure> {
+    project.graph.tables.iter().map(|spec| published(project, spec)).collect()
 }
 
 /// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is.

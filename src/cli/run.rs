@@ -64,6 +64,9 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let durability = if args.no_sync { Durability::None } else { Durability::Sync };
     project.store = project.store.with_durability(durability);
     let graph = &project.graph;
+    // What is wrong with them is told before hours are spent, not after.
+    #[cfg(feature = "tables")]
+    let published = if args.json { Vec::new() } else { super::results::all_published(&project)? };
     // Until it is on the record what this run relies on.
     let pin = project.store.pin()?;
     let plan = project.plan_with(&args.reading)?;
@@ -80,6 +83,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         capacity: capacity(args, graph, &gpus),
         gpus,
         fail_fast: args.fail_fast,
+        rehash: args.reading.rehash,
     };
     let mut journal = Journal::create(&project.store.runs(), now_unix_ms()).map_err(|error| {
         Failure::new(exit::STORE, format!("cannot begin a journal in the store: {error}"))
@@ -139,7 +143,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     #[cfg(feature = "tables")]
     if !args.json {
         let look = super::results::look(context);
-        let tables = super::results::tables(&project, |id| summary.ends[id.0].outcome())?;
+        let tables = super::results::tables(&project, &published, |id| summary.ends[id.0].outcome())?;
         for table in tables {
             writeln!(context.out, "\n{}", table.to_terminal(look))?;
         }

@@ -212,6 +212,7 @@ impl<'a> Run<'a> {
             device: device.to_string(),
             threads: grant.threads,
             kin: self.kin(&work)?,
+            rehash: self.settings.rehash,
         };
         // On the record before it begins, so that gc leaves alone what comes of it.
         self.tell(Event::Ordered { instance: self.name(work.instance), action: work.action });

@@ -3,9 +3,10 @@
 //! Series differ in colour and in dashes, so that neither is needed to tell them apart; a chart's colours are variables of
 //! the page, which has them light and dark.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::escaped;
+use super::shown;
 
 /// The most series in a chart; more than that nobody tells apart.
 pub const MAX_SERIES: usize = 8;
@@ -57,10 +58,20 @@ pub struct Point {
 }
 
 impl Series {
-    /// The mean of some curves of one length, with a band from their lowest to their highest value; of curves of several
-    /// lengths, as far as the shortest goes.
-    pub fn of(name: String, curves: &[Vec<f64>]) -> Self {
-        let length = curves.iter().map(Vec::len).min().unwrap_or(0);
+    /// The mean of some curves, each pairs of x and y (of several with one x, the last counts), with a band from their
+    /// lowest to their highest value; where only some of them have a point there is none.
+    pub fn of(name: String, curves: &[Vec<(f64, f64)>]) -> Self {
+        let curves: Vec<BTreeMap<u64, (f64, f64)>> =
+            curves.iter().map(|curve| curve.iter().map(|&(x, y)| (in_order(x), (x, y))).collect()).collect();
+        let first = curves.first().map(|curve| curve.keys().copied().collect()).unwrap_or_default();
+        let mut common: Vec<u64> = first;
+        common.retain(|x| curves.iter().all(|curve| curve.contains_key(x)));
+        let pick = |at: fn(&(f64, f64)) -> f64| {
+            let of = |curve: &BTreeMap<u64, (f64, f64)>| common.iter().map(|x| at(&curve[x])).collect();
+            curves.iter().map(of).collect::<Vec<Vec<f64>>>()
+        };
+        let (places, curves) = (pick(|point| point.0), pick(|point| point.1));
+        let length = common.len();
         let width = length.div_ceil(MAX_POINTS).max(1);
         let bins = (0..length).step_by(width).map(|from| from..(from + width).min(length));
         let point = |bin: std::ops::Range<usize>| {
@@ -69,10 +80,16 @@ impl Series {
                 (low.min(value), high.max(value))
             });
             let y = mean(&means.collect::<Vec<f64>>());
-            Point { x: (bin.start + bin.end - 1) as f64 / 2.0 + 1.0, y, low, high }
+            Point { x: mean(&places[0][bin]), y, low, high }
         };
         Self { name, points: bins.map(point).collect() }
     }
+}
+
+/// A number whose order among such is that of the finite numbers they are made from.
+fn in_order(x: f64) -> u64 {
+    let bits = (x + 0.0).to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -115,11 +132,11 @@ impl Chart {
         }
         let frame = Frame::of(self);
         let names: Vec<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
-        let label = escaped(&format!("{}: {}", self.title, names.join(", ")));
+        let label = shown(&format!("{}: {}", self.title, names.join(", ")));
         let mut svg = format!(
             "<figure class=\"chart\"><figcaption>{}</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
              aria-label=\"{label}\">\n",
-            escaped(&self.title)
+            shown(&self.title)
         );
         self.draw_scales(&frame, &mut svg);
         for (index, series) in self.series.iter().enumerate() {
@@ -138,7 +155,7 @@ impl Chart {
             writeln!(
                 svg,
                 "<polyline class=\"line s{index}\" stroke-dasharray=\"{dashes}\" points=\"{points}\"><title>{}</title></polyline>",
-                escaped(&series.name)
+                shown(&series.name)
             )
             .expect("a string");
         }
@@ -149,7 +166,7 @@ impl Chart {
                 "<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\"><line class=\"line s{index}\" stroke-dasharray=\"{}\" \
                  x1=\"0\" x2=\"28\" y1=\"5\" y2=\"5\"/></svg>{}</li>",
                 DASHES[index],
-                escaped(&series.name)
+                shown(&series.name)
             )
             .expect("a string");
         }
@@ -186,7 +203,7 @@ impl Chart {
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             f64::midpoint(LEFT, right),
             HEIGHT - 7.0,
-            escaped(&self.x)
+            shown(&self.x)
         )
         .expect("a string");
     }
@@ -224,16 +241,19 @@ mod tests {
 
     #[test]
     fn a_series_is_the_mean_of_its_curves_within_their_band() {
-        let series = Series::of("a".to_owned(), &[vec![1.0, 2.0], vec![3.0, 6.0, 9.0]]);
+        let series = Series::of(
+            "a".to_owned(),
+            &[vec![(-1.0, 1.0), (5.0, 7.0), (8.0, 2.0)], vec![(-1.0, 3.0), (8.0, 6.0), (9.0, 9.0)]],
+        );
         let expected =
-            [Point { x: 1.0, y: 2.0, low: 1.0, high: 3.0 }, Point { x: 2.0, y: 4.0, low: 2.0, high: 6.0 }];
+            [Point { x: -1.0, y: 2.0, low: 1.0, high: 3.0 }, Point { x: 8.0, y: 4.0, low: 2.0, high: 6.0 }];
         assert_eq!(series.points, expected);
         assert_eq!(Series::of("a".to_owned(), &[]).points, []);
     }
 
     #[test]
     fn long_curves_are_averaged_in_bins() {
-        let curve: Vec<f64> = (0..1000).map(f64::from).collect();
+        let curve: Vec<(f64, f64)> = (0..1000).map(|at| (f64::from(at) + 1.0, f64::from(at))).collect();
         let series = Series::of("a".to_owned(), &[curve]);
         assert_eq!(series.points.len(), 200);
         assert_eq!(series.points[0], Point { x: 3.0, y: 2.0, low: 2.0, high: 2.0 });

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escaped;
+use super::shown;
 
 /// Larger ones are not drawn: their numbers would not be legible.
 pub const MAX_CLASSES: usize = 24;
@@ -22,7 +22,7 @@ impl Confusion {
         let mut html = format!(
             "<figure class=\"confusion\"><figcaption>{}</figcaption>\n<div class=\"scroll\"><table>\n<thead><tr><th \
              scope=\"col\">label</th>",
-            escaped(&self.title)
+            shown(&self.title)
         );
         for prediction in 0..self.counts.len() {
             write!(html, "<th scope=\"col\">{prediction}</th>").expect("a string");

@@ -428,7 +428,7 @@ impl<'a> Builder<'a> {
             let Some(better) = spec.better.filter(|_| spec.show != Show::Count) else { continue };
             let ranked = |cell: &Cell| {
                 let whole = cell.numbers.n == cell.numbers.of && !is_oracle(table, cell);
-                shown(spec, &cell.numbers).filter(|_| whole && cell.numbers.of > 0)
+                cell.numbers.shown.filter(|_| whole && cell.numbers.of > 0)
             };
             let as_shown =
                 |value: f64| number(spec, value, None).parse::<f64>().expect("a number is shown as one");
@@ -576,10 +576,11 @@ fn numbers(values: &[f64], of: usize) -> Numbers {
 /// What a cell says of a sample: the statistic over the trials that have a value, with how many of them there are where some
 /// lack one.
 fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
-    let numbers = numbers(&sample.values, sample.of);
+    let mut numbers = numbers(&sample.values, sample.of);
+    numbers.shown = shown(spec, &numbers);
     let left =
         [Value::Failed, Value::Running, Value::Missing].map(|state| (state.state(), sample.count(state)));
-    let Some(value) = shown(spec, &numbers) else {
+    let Some(value) = numbers.shown else {
         let word =
             left.iter().find(|(_, count)| *count > 0).map_or(Value::Unreported.state(), |(word, _)| word);
         return Cell { text: word.to_owned(), numbers, ..Cell::default() };

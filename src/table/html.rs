@@ -64,7 +64,7 @@ fn cell(cell: &Cell) -> String {
     if !cell.notes.is_empty() {
         text.push_str(&format!("<sup>{}</sup>", cell.marks()));
     }
-    let value = cell.numbers.mean.or(cell.numbers.published);
+    let value = cell.numbers.shown.or(cell.numbers.published);
     let value = value.map(|value| format!(" data-value=\"{value}\"")).unwrap_or_default();
     format!("<td{value}{}>{text}</td>", p_values(cell))
 }

@@ -50,7 +50,7 @@ impl Table {
         let notes = notes
             .map(|(index, note)| format!("\\textsuperscript{{{}}}~{}", mark(index), escaped(&escape(note))));
         let notes = notes.chain(self.remarks.iter().map(|remark| escaped(&escape(remark))));
-        let notes: Vec<String> = notes.collect();
+        let notes: Vec<String> = notes.map(guarded).collect();
         if !notes.is_empty() {
             text.push_str(&format!("\\par\\smallskip\n{{\\footnotesize {}\\par}}\n", notes.join(" \\\\\n")));
         }
@@ -59,9 +59,12 @@ impl Table {
 }
 
 fn line(cells: &[String]) -> String {
-    // A bracket after the `\\` of the line before would be read as its argument.
-    let guard = if cells.first().is_some_and(|cell| cell.starts_with('[')) { "{}" } else { "" };
-    format!("{guard}{} \\\\\n", cells.join(" & "))
+    format!("{} \\\\\n", guarded(cells.join(" & ")))
+}
+
+/// A line after the `\\` of another, which would read a bracket or a star as its argument.
+fn guarded(line: String) -> String {
+    if line.trim_start().starts_with(['[', '*']) { format!("{{}}{line}") } else { line }
 }
 
 fn cell(cell: &Cell) -> String {
@@ -93,15 +96,18 @@ fn escaped(text: &str) -> String {
             '<' => escaped.push_str("\\textless{}"),
             '>' => escaped.push_str("\\textgreater{}"),
             '|' => escaped.push_str("\\textbar{}"),
-            '"' => escaped.push_str("\\textquotedbl{}"),
+            '"' => escaped.push_str("\\textquotedblright{}"),
+            '`' => escaped.push_str("\\textasciigrave{}"),
             '±' => escaped.push_str("$\\pm$"),
-            '–' => escaped.push_str("--"),
+            '–' => escaped.push_str(if escaped.ends_with('-') { "{}--" } else { "--" }),
             // A minus, not a hyphen, before a number.
             '-' if chars.peek().is_some_and(char::is_ascii_digit)
                 && !escaped.ends_with(char::is_alphanumeric) =>
             {
                 escaped.push_str("$-$");
             }
+            // Two of them would become one character.
+            '-' | '\'' | ',' if escaped.ends_with(c) => escaped.extend(['{', '}', c]),
             _ => escaped.push(c),
         }
     }

@@ -77,6 +77,12 @@ impl Published {
                 let titles = spec.cells.iter().map(|(title, _)| format!("`{title}`")).collect::<Vec<_>>();
                 at(format!("its `{CELL}` must be one of {}", titles.join(", ")))
             })?;
+            if let Some(std) = &stds[row] {
+                let is_number = std.parse().is_ok_and(|std: f64| std.is_finite() && std >= 0.0);
+                is_number
+                    .then_some(())
+                    .ok_or_else(|| at(format!("its `{STD}` `{std}` is no standard deviation")))?;
+            }
             let of = |(axis, labels): &(&String, Vec<Option<String>>)| {
                 Some(((*axis).clone(), labels[row].clone()?))
             };

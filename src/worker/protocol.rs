@@ -27,6 +27,8 @@ pub struct Request {
     pub threads: usize,
     /// An action whose artifact the stage can make use of.
     pub kin: Option<ActionDigest>,
+    /// Whether declared files are hashed even where they look as they did.
+    pub rehash: bool,
 }
 
 /// What a worker tells its runner. From [`Reply::Done`] on they end an action.

@@ -43,14 +43,21 @@ fn views_are_drawn_once_the_images_are_there() {
     assert_eq!(std::fs::read(project.path().join("again.png")).unwrap(), png);
 
     let nothing = project.expect(1, &["preview", "p.ron", "features"]);
-    assert_eq!(nothing.stderr, "error: features[seed=0]: there is nothing to look at in a stage of kind Embed\n");
+    assert_eq!(
+        nothing.stderr,
+        "error: features[seed=0]: there is nothing to look at in a stage of kind Embed\n"
+    );
 }
 
 #[test]
 fn presets_are_written_out() {
     let project = Project::new();
     let output = project.expect(0, &["stages", "Pretrain", "--expand"]);
-    assert!(output.stdout.starts_with("// GCC, and SimCLR on small images\n// views: SimClr()\nviews: Custom([\n"));
+    assert!(
+        output
+            .stdout
+            .starts_with("// GCC, and SimCLR on small images\n// views: SimClr()\nviews: Custom([\n")
+    );
     assert!(output.stdout.contains("// SSL-GraphNNCLR\n// views: GraphNnClr()\nviews: Each([\n"));
     let none = project.expect(1, &["stages", "Gallery", "--expand"]);
     assert_eq!(none.stderr, "error: the fields of `Gallery` have no presets\n");

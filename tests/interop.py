@@ -40,7 +40,7 @@ def check_open_formats():
     assert len(curve["loss"]) >= 1 and np.isfinite(curve["loss"]).all()
 
     trials = pq.read_table(folder / "trials.parquet").to_pydict()
-    assert set(trials["state"]) == {"done"} and all(0 <= a <= 1 for a in trials["probe.accuracy"])
+    assert set(trials["probe:state"]) == {"done"} and all(0 <= a <= 1 for a in trials["probe.accuracy"])
 
     predictions = pq.read_table(folder / "predictions.parquet").to_pydict()
     assert set(predictions["label"]) <= set(range(10)) and len(predictions["prediction"]) == n

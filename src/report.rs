@@ -1,15 +1,20 @@
 //! A report of a pipeline's results: one HTML file that needs nothing else.
 //!
 //! It opens offline, in light and dark, and on a phone. The policy in its head forbids it every request; its script sorts
-//! tables and does nothing else. Nothing in it says when it was written, so equal results make equal reports.
+//! tables and does nothing else. Nothing in it says when it was written, so equal results make equal reports. A live report, which
+//! a server shows while a run goes on, may ask that server how things stand.
 
 mod chart;
 mod confusion;
+mod picture;
+mod scatter;
 
 use std::fmt::Write;
 
 pub use chart::{Chart, MAX_SERIES, Point, Series};
 pub use confusion::{Confusion, MAX_CLASSES};
+pub use picture::Picture;
+pub use scatter::{Group, Scatter};
 
 use crate::diagnostic::escape;
 use crate::progress::seconds;
@@ -20,6 +25,7 @@ const REPORT_STYLE: &str = include_str!("report/report.css");
 const MAX_OPEN: usize = 8;
 
 const SCRIPT: &str = include_str!("report/report.js");
+const LIVE_SCRIPT: &str = include_str!("report/live.js");
 
 /// What a report shows.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +42,12 @@ pub struct Report {
     pub curves: Vec<Chart>,
     /// Confusion matrices.
     pub confusions: Vec<Confusion>,
+    /// Embeddings in the plane.
+    pub scatters: Vec<Scatter>,
+    /// What stages drew.
+    pub pictures: Vec<Picture>,
+    /// What is not shown, and why.
+    pub omissions: Vec<String>,
     /// What stages took.
     pub costs: Vec<Cost>,
     /// What results come from: a word and what belongs to it.
@@ -64,9 +76,23 @@ pub struct Cost {
 impl Report {
     /// As an HTML file.
     pub fn to_html(&self) -> String {
+        self.page(None)
+    }
+
+    /// As a page that a server shows, which asks it for `state`: a line that is to be `version` as long as the page holds, and then
+    /// a line for each thing that goes on.
+    pub fn to_live_html(&self, version: &str) -> String {
+        self.page(Some(version))
+    }
+
+    fn page(&self, version: Option<&str>) -> String {
         let curves = self.curves.iter().map(Chart::to_html).filter(|html| !html.is_empty());
         let curves: Vec<String> = curves.collect();
         let confusions: Vec<String> = self.confusions.iter().map(Confusion::to_html).collect();
+        let scatters = self.scatters.iter().map(Scatter::to_html).filter(|html| !html.is_empty());
+        let scatters: Vec<String> = scatters.collect();
+        let pictures: Vec<String> = self.pictures.iter().map(Picture::to_html).collect();
+        let omissions = self.omissions.iter().map(|text| format!("<p class=\"note\">{}</p>\n", shown(text)));
         let tables: String = self.tables.iter().map(Table::to_html).collect();
         let sections = [
             ("tables", "Tables", tables),
@@ -78,23 +104,40 @@ impl Report {
             (
                 "curves",
                 "Learning curves",
-                grid(&curves, "Mean over seeds; the band reaches from the lowest to the highest seed."),
+                figures(
+                    "grid",
+                    &curves,
+                    "Mean over seeds; the band reaches from the lowest to the highest seed.",
+                ),
             ),
             (
                 "confusion",
                 "Confusion",
-                grid(&confusions, "Held-out samples of all seeds; percent of each class."),
+                figures("grid", &confusions, "Held-out samples of all seeds; percent of each class."),
             ),
+            (
+                "embeddings",
+                "Embeddings",
+                figures("grid", &scatters, "Of the first seed; a number stands in the midst of its class."),
+            ),
+            ("pictures", "Pictures", figures("wide", &pictures, "Of the first seed.")),
+            ("omissions", "Not shown", omissions.collect()),
             ("costs", "Time and memory", self.costs()),
             ("provenance", "Provenance", self.provenance()),
         ];
         let present = || sections.iter().filter(|(.., body)| !body.is_empty());
+        let (begin, asks, script) = match version {
+            None => (String::new(), "", String::new()),
+            Some(version) => {
+                (format!(" data-version=\"{version}\""), "; connect-src 'self'", LIVE_SCRIPT.to_owned())
+            }
+        };
         let mut html = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+            "<!doctype html>\n<html lang=\"en\"{begin}>\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-             script-src 'unsafe-inline'\">\n<title>{title}</title>\n<style>\n{STYLE}{REPORT_STYLE}</style>\n</head>\n<body>\n\
+             script-src 'unsafe-inline'; img-src data:{asks}\">\n<title>{title}</title>\n<style>\n{STYLE}{REPORT_STYLE}</style>\n</head>\n<body>\n\
              <header>\n<h1>{title}</h1>\n<p>{}</p>\n<nav aria-label=\"Sections\">",
             shown(&self.summary),
             title = shown(&self.title),
@@ -103,10 +146,13 @@ impl Report {
             write!(html, "<a href=\"#{id}\">{title}</a> ").expect("a string");
         }
         html.push_str("</nav>\n</header>\n<main>\n");
+        if version.is_some() {
+            html.push_str("<ul id=\"activity\" aria-live=\"polite\"></ul>\n");
+        }
         for (id, title, body) in present() {
             write!(html, "<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n").expect("a string");
         }
-        write!(html, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n").expect("a string");
+        write!(html, "</main>\n<script>\n{SCRIPT}{script}</script>\n</body>\n</html>\n").expect("a string");
         html
     }
 
@@ -161,9 +207,9 @@ impl Report {
     }
 }
 
-/// Figures side by side under a remark; many are folded away, and of none there is nothing.
-fn grid(figures: &[String], remark: &str) -> String {
-    let html = format!("<div class=\"figures\">\n{}</div>\n", figures.concat());
+/// Figures under a remark, in a `grid` or each `wide`; many are folded away, and of none there is nothing.
+fn figures(shape: &str, figures: &[String], remark: &str) -> String {
+    let html = format!("<div class=\"{shape}\">\n{}</div>\n", figures.concat());
     let html = match figures.len() {
         0 => return String::new(),
         1..=MAX_OPEN => html,

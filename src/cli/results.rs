@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use ablate_stage::cache::ActionDigest;
 use polars::prelude::PolarsError;
 
-use super::project::Project;
+use super::project::{Project, Source};
 use super::{Context, Failure, exit};
 use crate::graph::InstanceId;
 use crate::journal::{self, Event};
@@ -27,15 +27,22 @@ pub struct Results {
     pub plan: Plan,
     failed: BTreeSet<InstanceId>,
     running: BTreeSet<InstanceId>,
+    activity: BTreeMap<String, String>,
 }
 
 impl Results {
+    /// Of a pipeline file.
+    pub fn of_source(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
+        Self::of(Project::open(source, context)?)
+    }
+
     /// Looks into the store, and into the journals of the pipeline's runs. What can't be read of them is not known to have
     /// failed or to be running.
     pub fn of(project: Project) -> Result<Self, Failure> {
         let plan = project.plan()?;
         let missing = |id: &InstanceId| plan.state(*id).result().is_none();
         let (mut failed, mut running) = (BTreeSet::new(), BTreeSet::new());
+        let mut activity = BTreeMap::new();
         // Where nothing is missing, nothing can be told.
         if !plan.is_complete() {
             let Told { failed: failed_with, skipped, running: running_names } = tell(&project);
@@ -54,7 +61,7 @@ impl Results {
                 .collect();
             for id in project.graph.ids().filter(missing) {
                 let name = project.graph.instance_name(id);
-                if running_names.contains(&name) {
+                if running_names.contains_key(&name) {
                     running.insert(id);
                 } else if failed_names.contains(skipped.get(&name).unwrap_or(&name)) {
                     failed.insert(id);
@@ -62,8 +69,16 @@ impl Results {
             }
             let underway: Vec<InstanceId> = running.iter().copied().collect();
             running.extend(project.graph.descendants(&underway).into_iter().filter(missing));
+            activity = running_names;
         }
-        Ok(Self { project, plan, failed, running })
+        Ok(Self { project, plan, failed, running, activity })
+    }
+
+    /// What runs are at: a line for each instance with how far it is.
+    pub fn activity(&self) -> impl Iterator<Item = String> {
+        self.activity
+            .iter()
+            .map(|(instance, progress)| format!("{instance} {progress}").trim_end().to_owned())
     }
 
     /// What became of an instance.
@@ -83,8 +98,8 @@ struct Told {
     failed: BTreeMap<String, Option<ActionDigest>>,
     /// What was skipped in it, with what had failed.
     skipped: BTreeMap<String, String>,
-    /// What a run is at.
-    running: BTreeSet<String>,
+    /// What a run is at, and how far.
+    running: BTreeMap<String, String>,
 }
 
 fn tell(project: &Project) -> Told {
@@ -103,13 +118,16 @@ fn tell(project: &Project) -> Told {
         let run = runs::sum_up(&folder, run).ok().flatten();
         run.is_some_and(|run| run.standing == Standing::Running && run.pipeline == project.graph.name)
     };
-    let mut running = BTreeSet::new();
+    let mut running = BTreeMap::new();
     let names = journal::runs(&folder).unwrap_or_default();
     for run in names.iter().rev().take(LATEST).filter(|run| goes_on(run)) {
         for entry in entries(run) {
             match entry.event {
                 Event::Started { instance, .. } | Event::Waiting { instance } => {
-                    running.insert(instance);
+                    running.insert(instance, String::new());
+                }
+                Event::Progress { instance, done, total, unit, note } => {
+                    running.insert(instance, format!("{done}/{total} {unit} {note}"));
                 }
                 Event::Finished { instance, .. }
                 | Event::Cached { instance, .. }

@@ -180,7 +180,7 @@ impl Chart {
             let (_, y) = frame.place(frame.x.0, tick.0);
             writeln!(
                 svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" \
+                "<line class=\"tick\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" \
                  text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
                 y + 4.5,

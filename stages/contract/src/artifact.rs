@@ -39,6 +39,9 @@ pub enum ArtifactKind {
     Predictions,
     /// Parquet, one row per epoch (or step): the learning curve.
     Curve,
+    /// Parquet, one row per sample shown: its place in the plane, `x` and `y` (f64), its `row` in the data set, `split` and
+    /// `label` (i64, −1 where unknown), and where they exist `cluster` (i64).
+    Points,
     /// JSON object of finite numbers.
     Metrics,
     /// Text: a table of comma-separated values, with a line of names.
@@ -133,7 +136,7 @@ impl ArtifactKind {
     pub fn extension(self) -> &'static str {
         match self {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => "safetensors",
-            Self::Predictions | Self::Curve => "parquet",
+            Self::Predictions | Self::Curve | Self::Points => "parquet",
             Self::Metrics => "json",
             Self::Csv => "csv",
             Self::Png => "png",
@@ -159,7 +162,7 @@ impl ArtifactKind {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => {
                 self.read_tensors(path).map(drop)
             }
-            Self::Predictions | Self::Curve => check_parquet_magic(path),
+            Self::Predictions | Self::Curve | Self::Points => check_parquet_magic(path),
             Self::Metrics => Metrics::read(path).map(drop),
             Self::Csv | Self::Html => check_text(path),
             Self::Png => check_png_magic(path),
@@ -185,6 +188,7 @@ impl ArtifactKind {
             Self::Assignment => check_assignment(&tensors)?,
             Self::Predictions
             | Self::Curve
+            | Self::Points
             | Self::Metrics
             | Self::Csv
             | Self::Png

@@ -12,6 +12,7 @@ mod image;
 mod image_set;
 mod images;
 mod loader;
+mod neighbours;
 mod pixels;
 pub mod random;
 mod resizing;
@@ -30,6 +31,7 @@ pub use gallery::Gallery;
 pub use image_set::{ChannelStats, ImageSet, Stored};
 pub use images::Images;
 pub use loader::{Batch, BatchView, Batches, Loader, LoaderError, Loading, NeighbourViews, Pick, Position};
+pub use neighbours::Neighbours;
 pub use pixels::Pixels;
 pub use resizing::Resizing;
 pub use source::{ArrayFile, ClassList, Granularity, Layout, OnError, Source, Storage};
@@ -38,5 +40,5 @@ pub use table::{Column, Columns};
 /// Adds every data stage to a registry.
 #[must_use]
 pub fn register(registry: Registry) -> Registry {
-    registry.with::<Images>().with::<Gallery>()
+    registry.with::<Images>().with::<Gallery>().with::<Neighbours>()
 }

@@ -33,11 +33,8 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Whether a network can be made of it.
-    ///
-    /// # Errors
-    /// With the first number that is out of range.
-    fn check(&self) -> Result<(), BadArtifact> {
+    /// What is wrong with its numbers.
+    pub fn validate(&self) -> Vec<FieldError> {
         let mut errors = self.backbone.validate("backbone");
         errors.extend(self.projector.iter().flat_map(|head| head.validate("projector")));
         errors.extend(self.predictor.iter().flat_map(|head| head.validate("predictor")));
@@ -47,12 +44,7 @@ impl Architecture {
         if let Some(clusters) = self.clusters.filter(|clusters| !(1..=MAX_CLUSTERS).contains(clusters)) {
             errors.push(FieldError::new("clusters", format!("must be 1 to {MAX_CLUSTERS}, is {clusters}")));
         }
-        match errors.first() {
-            Some(FieldError { path, message }) => {
-                Err(BadArtifact::new(format!("metadata `architecture`: {path} {message}")))
-            }
-            None => Ok(()),
-        }
+        errors
     }
 }
 
@@ -235,10 +227,22 @@ impl Encoder {
     /// Where it is not one, or its tensors do not fit its architecture.
     pub fn read(path: &Path, device: &BurnDevice) -> Result<Self, BadArtifact> {
         let tensors = ArtifactKind::Encoder.read_tensors(path)?;
-        let architecture: Architecture = metadata(&tensors, "architecture")?;
+        let mut encoder = Self::described(&tensors, device)?;
+        encoder.weights.load("", &tensors)?;
+        Ok(encoder)
+    }
+
+    /// With the architecture and the preparation of images that the metadata of an artifact say, and freshly drawn numbers.
+    ///
+    /// # Errors
+    /// Where they say none, or one that no network can be made of.
+    pub(crate) fn described(tensors: &Tensors, device: &BurnDevice) -> Result<Self, BadArtifact> {
+        let architecture: Architecture = metadata(tensors, "architecture")?;
         // Before anything is allocated by its numbers.
-        architecture.check()?;
-        let preprocess: ChannelStats = metadata(&tensors, "preprocess")?;
+        if let Some(FieldError { path, message }) = architecture.validate().first() {
+            return Err(BadArtifact::new(format!("metadata `architecture`: {path} {message}")));
+        }
+        let preprocess: ChannelStats = metadata(tensors, "preprocess")?;
         if preprocess.mean.len() != architecture.channels {
             let found = format!("{} channels", preprocess.mean.len());
             let expected = architecture.channels;
@@ -246,9 +250,7 @@ impl Encoder {
                 "metadata `preprocess` is for {found}, expected {expected}"
             )));
         }
-        let mut encoder = Self::new(architecture, preprocess, 0, device);
-        encoder.weights.load("", &tensors)?;
-        Ok(encoder)
+        Ok(Self::new(architecture, preprocess, 0, device))
     }
 
     /// Reads the encoder wired to a job's port.

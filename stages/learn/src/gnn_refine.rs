@@ -2,7 +2,7 @@
 
 use ablate_data::random::{Key, derived, permutation};
 use ablate_stage::{
-    ArtifactKind, BadArtifact, FieldError, Job, Port, Request, Split, Stage, StageError, Tensors,
+    ArtifactKind, BadArtifact, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError, Tensors,
 };
 use burn::tensor::Device as BurnDevice;
 use ndarray::Axis;
@@ -27,7 +27,8 @@ use crate::{device, ema};
 /// As released, every node is trained on, held-out ones too, by their features: the result is transductive. With
 /// `train_on: Seen` and a graph of scope `Inductive`, whose edges do not point `ToNeighbours`, nothing of the other samples'
 /// refined features depends on held-out ones. Labels are never read. Inputs `embeddings` and `graph`, and for the second
-/// view `StudentGraph` also `embeddings_student` and `graph_student`. Outputs `embeddings` and `curve`, a row a step.
+/// view `StudentGraph` also `embeddings_student` and `graph_student`. Outputs `embeddings`, `curve`, a row a step, and `metrics`:
+/// `transductive`, 1 where held-out samples had a part in the features of others, so that tables can say so, and 0 elsewhere.
 ///
 /// Widths, epochs, parts and rate are by default what refines the 12,000 embeddings of the quickstart in seconds on two
 /// cores; SSL-GraphNNCLR's own stand with each field. Departures from the released code: subgraphs are grown breadth first
@@ -145,6 +146,15 @@ impl Nodes {
             rows::normalise(&mut embeddings.values, embeddings.dim);
         }
         Ok(Self { features: embeddings, edges: Edge::of_graph(&edges, stage.edge_weights) })
+    }
+
+    /// Whether held-out samples are trained on, as `part` says, or are neighbours that others hear.
+    fn hear_held_out(&self, part: &[Option<u32>]) -> bool {
+        let held_out = |node: usize| self.features.split[node] == Split::Test as u8;
+        let trained_on = (0..part.len()).any(|node| held_out(node) && part[node].is_some());
+        let heard =
+            self.edges.iter().any(|edge| edge.source != edge.target && held_out(edge.source as usize));
+        trained_on || heard
     }
 
     /// Everything, as one view.
@@ -319,7 +329,7 @@ fn beside(tables: &[(Vec<f32>, usize)], rows: usize) -> (Vec<f32>, usize) {
 
 impl Stage for GnnRefine {
     const KIND: &'static str = "GnnRefine";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -338,6 +348,7 @@ impl Stage for GnnRefine {
         vec![
             Port::required("embeddings", ArtifactKind::Embeddings),
             Port::required("curve", ArtifactKind::Curve),
+            Port::required("metrics", ArtifactKind::Metrics),
         ]
     }
 
@@ -424,6 +435,11 @@ impl Stage for GnnRefine {
             }
             tables.push((refined, method.encoder.output()));
         }
+        let transductive =
+            [Some(&first), second.as_ref()].into_iter().flatten().any(|nodes| nodes.hear_held_out(&part));
+        let mut metrics = Metrics::default();
+        metrics.insert("transductive", f64::from(u8::from(transductive)));
+        metrics.write(job.output("metrics"))?;
         let (values, dim) = beside(&tables, n);
         Embeddings { values, dim, ..first.features }.write(job.output("embeddings"))?;
         write_curve(&curve, job.output("curve"))

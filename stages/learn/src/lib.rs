@@ -31,6 +31,8 @@ pub mod metrics;
 pub mod optimiser;
 pub mod partition;
 pub mod pretrain;
+pub mod pretrained;
+pub mod projection;
 pub mod propagate;
 pub mod rows;
 pub mod schedule;
@@ -46,12 +48,14 @@ pub fn register(registry: Registry) -> Registry {
     registry
         .with_accelerators(device::accelerators)
         .with::<pretrain::Pretrain>()
+        .with::<pretrained::Pretrained>()
         .with::<embed::Embed>()
         .with::<self_label::SelfLabel>()
         .with::<knn_graph::KnnGraph>()
         .with::<knn_eval::KnnEval>()
         .with::<graph_eval::GraphEval>()
         .with::<cluster::Cluster>()
+        .with::<projection::Projection>()
         .with::<gnn_refine::GnnRefine>()
         .with::<linear_eval::LinearEval>()
         .with::<cluster_eval::ClusterEval>()

@@ -194,6 +194,14 @@ impl Weights {
     /// # Errors
     /// Where one is missing, or has another shape or type.
     pub fn load(&mut self, prefix: &str, tensors: &Tensors) -> Result<(), BadArtifact> {
+        self.load_as(|name| format!("{prefix}{name}"), tensors)
+    }
+
+    /// The same, from the tensors that `called` says for each name.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(&mut self, called: impl Fn(&str) -> String, tensors: &Tensors) -> Result<(), BadArtifact> {
         let read = |name: &str, shape: &[usize]| -> Result<Tensor<1>, BadArtifact> {
             let found = tensors.get(name)?.shape();
             if found != shape {
@@ -202,17 +210,17 @@ impl Weights {
             Ok(self.upload(tensors.f32(name)?.to_vec()))
         };
         let parameters = self.parameters.iter().map(|(name, parameter)| {
-            let values = read(&format!("{prefix}{name}"), &parameter.shape)?;
+            let values = read(&called(name), &parameter.shape)?;
             Ok((name.clone(), Parameter::new(parameter.shape.clone(), values)))
         });
         let parameters = parameters.collect::<Result<_, BadArtifact>>()?;
         let running = self.running.iter().map(|(layer, running)| {
             let channels = running.mean.dims();
-            let name = format!("{prefix}{layer}.num_batches_tracked");
+            let name = called(&format!("{layer}.num_batches_tracked"));
             let batches = tensors.i64(&name)?.first().copied();
             let running = Running {
-                mean: read(&format!("{prefix}{layer}.running_mean"), &channels)?,
-                variance: read(&format!("{prefix}{layer}.running_var"), &channels)?,
+                mean: read(&called(&format!("{layer}.running_mean")), &channels)?,
+                variance: read(&called(&format!("{layer}.running_var")), &channels)?,
                 batches: batches.ok_or_else(|| BadArtifact::new(format!("tensor `{name}` is empty")))?,
             };
             Ok((layer.clone(), running))

@@ -92,6 +92,8 @@ fn an_inductive_refinement_of_the_others_does_not_depend_on_held_out_samples() {
                 .done();
             let refined = Embeddings::read(&bench.path("GnnRefine/embeddings")).unwrap();
             let seen = (0..refined.len()).filter(|&row| refined.split[row] != Split::Test as u8);
+            let told = Metrics::read(&bench.path("GnnRefine/metrics")).unwrap().values()["transductive"];
+            assert_eq!(told, f64::from(u8::from(train_on == TrainOn::All)));
             seen.flat_map(|row| refined.row(row).to_vec()).collect::<Vec<_>>()
         };
         assert_eq!(others(TrainOn::Seen, true), others(TrainOn::Seen, false));

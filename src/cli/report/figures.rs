@@ -1,0 +1,267 @@
+//! The figures of a report, from the artifacts of a pipeline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ablate_stage::ArtifactKind;
+use ablate_stage::cache::ActionResult;
+use polars::prelude::{DataFrame, DataType, ParquetReader, PolarsResult, SerReader};
+
+use super::{by_stage, done};
+use crate::cli::results::Results;
+use crate::graph::InstanceId;
+use crate::progress::counted;
+use crate::report::{Chart, Confusion, Group, MAX_CLASSES, MAX_SERIES, Picture, Scatter, Series};
+
+/// The most instances of a stage whose tables are read.
+const MAX_READ: usize = 512;
+
+/// The most instances of a stage whose places in the plane, or pictures, are shown.
+const MAX_SHOWN: usize = 24;
+
+/// Larger pictures are not taken into the page.
+const MAX_PICTURE_BYTES: u64 = 4 << 20;
+
+/// Columns of a curve that say where it is, not how it does.
+const POSITIONS: [&str; 3] = ["epoch", "step", "lr"];
+
+/// The held-out part, as `split` columns have it.
+const TEST: i64 = 1;
+
+/// What a report draws.
+#[derive(Default)]
+pub struct Figures {
+    /// Learning curves.
+    pub curves: Vec<Chart>,
+    /// Confusion matrices.
+    pub confusions: Vec<Confusion>,
+    /// Embeddings in the plane.
+    pub scatters: Vec<Scatter>,
+    /// What stages drew.
+    pub pictures: Vec<Picture>,
+    /// What is not shown, and why.
+    pub omissions: Vec<String>,
+}
+
+impl Figures {
+    /// Of everything that has a result. What can't be read is left out: `ablate verify` tells of it.
+    pub fn of(results: &Results) -> Self {
+        let mut figures = Self::default();
+        for (stage, ids) in by_stage(&results.project.graph) {
+            let done: Vec<(InstanceId, &ActionResult)> = done(results, &ids).collect();
+            let omitted = done.len().saturating_sub(MAX_READ);
+            let stage = Stage { name: stage, done: &done[..done.len() - omitted], results };
+            let (curves, confusions) = (stage.curves(), stage.confusions());
+            if omitted > 0 && !(curves.is_empty() && confusions.is_empty()) {
+                let text = format!(
+                    "{}: curves and confusion of {}; a report shows the first {MAX_READ}",
+                    stage.name,
+                    counted(omitted, "more instance")
+                );
+                figures.omissions.push(text);
+            }
+            figures.curves.extend(curves);
+            figures.confusions.extend(confusions);
+            stage.shown(&mut figures);
+        }
+        figures
+    }
+}
+
+/// The instances of a stage that have a result.
+struct Stage<'a> {
+    name: &'a str,
+    done: &'a [(InstanceId, &'a ActionResult)],
+    results: &'a Results,
+}
+
+/// The tables in an output of one kind, of all seeds of a point.
+struct Frames {
+    point: String,
+    port: String,
+    of_seeds: Vec<DataFrame>,
+}
+
+impl Stage<'_> {
+    /// Where the outputs of one kind are, each with its instance and its port.
+    fn outputs(&self, kind: ArtifactKind) -> Vec<(InstanceId, String, PathBuf)> {
+        let project = &self.results.project;
+        let of = |&(id, result): &(InstanceId, &ActionResult)| {
+            let ports = project.graph.instance(id).params.outputs();
+            let found = ports.into_iter().filter(|port| port.kind == kind).filter_map(|port| {
+                let path = project.store.verified(&result.outputs.get(&port.name)?.digest).ok()?;
+                Some((id, port.name, path))
+            });
+            found.collect::<Vec<_>>()
+        };
+        self.done.iter().flat_map(of).collect()
+    }
+
+    /// An instance's axis values without its seed; nothing where it has none.
+    fn point(&self, id: InstanceId) -> String {
+        let graph = &self.results.project.graph;
+        let values = graph.instance(id).point.iter().map(|(axis, &value)| {
+            let axis = &graph.axes[axis.0];
+            format!("{}={}", axis.short, axis.labels[value])
+        });
+        values.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The stage with a point's axis values.
+    fn title(&self, point: &str) -> String {
+        if point.is_empty() { self.name.to_owned() } else { format!("{}: {point}", self.name) }
+    }
+
+    fn frames(&self, kind: ArtifactKind) -> Vec<Frames> {
+        let mut found: Vec<Frames> = Vec::new();
+        for (id, port, path) in self.outputs(kind) {
+            let Some(frame) = frame(&path) else { continue };
+            let point = self.point(id);
+            match found.iter_mut().find(|known| known.point == point && known.port == port) {
+                Some(known) => known.of_seeds.push(frame),
+                None => found.push(Frames { point, port, of_seeds: vec![frame] }),
+            }
+        }
+        found
+    }
+
+    /// A chart for each curve and quantity, of a few points each.
+    fn curves(&self) -> Vec<Chart> {
+        let mut charts = Vec::new();
+        let found = self.frames(ArtifactKind::Curve);
+        let quantities: BTreeSet<(&str, String)> = found
+            .iter()
+            .flat_map(|Frames { port, of_seeds, .. }| {
+                let names = of_seeds[0].get_column_names().into_iter().map(|name| name.to_string());
+                names.map(|name| (port.as_str(), name))
+            })
+            .filter(|(_, name)| !POSITIONS.contains(&name.as_str()))
+            .collect();
+        for (port, quantity) in quantities {
+            let of_port = || found.iter().filter(|frames| frames.port == port);
+            let series = of_port().filter_map(|Frames { point, of_seeds, .. }| {
+                let curves: Vec<Vec<(f64, f64)>> =
+                    of_seeds.iter().filter_map(|frame| line(frame, &quantity).ok()).collect();
+                let name = if point.is_empty() { self.name } else { point };
+                let series = Series::of(name.to_owned(), &curves);
+                (!series.points.is_empty()).then_some(series)
+            });
+            let series: Vec<Series> = series.collect();
+            let x = of_port().next().map_or("", |frames| places_of(&frames.of_seeds[0]));
+            let parts = series.len().div_ceil(MAX_SERIES);
+            for (part, series) in series.chunks(MAX_SERIES).enumerate() {
+                let of = if parts > 1 { format!(", {} of {parts}", part + 1) } else { String::new() };
+                let title = format!("{}: {quantity}{of}", self.name);
+                charts.push(Chart { title, x: x.to_owned(), series: series.to_vec() });
+            }
+        }
+        charts
+    }
+
+    /// The matrices of predictions that have labels of few classes.
+    fn confusions(&self) -> Vec<Confusion> {
+        let matrix = |frames: Frames| {
+            let pairs = frames.of_seeds.iter().filter_map(|frame| held_out(frame).ok()).flatten();
+            Some(Confusion { counts: count(pairs)?, title: self.title(&frames.point) })
+        };
+        self.frames(ArtifactKind::Predictions).into_iter().filter_map(matrix).collect()
+    }
+
+    /// Adds what is shown of one seed a point only: places in the plane, and pictures.
+    fn shown(&self, figures: &mut Figures) {
+        for kind in [ArtifactKind::Points, ArtifactKind::Png] {
+            let mut known = BTreeSet::new();
+            let mut firsts = self.outputs(kind);
+            firsts.retain(|(id, port, _)| known.insert((self.point(*id), port.clone())));
+            if firsts.len() > MAX_SHOWN {
+                let more = firsts.len() - MAX_SHOWN;
+                let text = format!("{}: {more} more; a report shows the first {MAX_SHOWN}", self.name);
+                figures.omissions.push(text);
+            }
+            for (id, port, path) in firsts.into_iter().take(MAX_SHOWN) {
+                let title = self.title(&self.point(id));
+                if kind == ArtifactKind::Points {
+                    figures.scatters.extend(frame(&path).iter().flat_map(|frame| scatters(&title, frame)));
+                } else if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_PICTURE_BYTES) {
+                    let name = self.results.project.graph.instance_name(id);
+                    let most = MAX_PICTURE_BYTES >> 20;
+                    let text =
+                        format!("{title}: {port} is larger than {most} MiB; `ablate get {name}` has it");
+                    figures.omissions.push(text);
+                } else if let Ok(png) = std::fs::read(&path) {
+                    figures.pictures.push(Picture { title: format!("{title}, {port}"), png });
+                }
+            }
+        }
+    }
+}
+
+fn frame(path: &Path) -> Option<DataFrame> {
+    ParquetReader::new(File::open(path).ok()?).finish().ok()
+}
+
+/// Samples in the plane by class, where a class is known of any, and by cluster, where they have one.
+fn scatters(title: &str, frame: &DataFrame) -> Vec<Scatter> {
+    let by = |column: &str| -> PolarsResult<Scatter> {
+        let numbers = frame.column(column)?.i64()?;
+        let (x, y) = (frame.column("x")?.f64()?, frame.column("y")?.f64()?);
+        let mut groups: BTreeMap<Group, Vec<(f64, f64)>> = BTreeMap::new();
+        for ((number, x), y) in numbers.iter().zip(x.iter()).zip(y.iter()) {
+            let group =
+                number.and_then(|number| u64::try_from(number).ok()).map_or(Group::None, Group::Number);
+            groups.entry(group).or_default().extend(x.zip(y));
+        }
+        Ok(Scatter { title: format!("{title}, by {column}"), groups })
+    };
+    let (label, cluster) = (by("label"), by("cluster"));
+    let known = |scatter: &Scatter| scatter.groups.keys().any(|group| *group != Group::None);
+    let labelled = label.into_iter().filter(|label| known(label) || cluster.is_err()).collect::<Vec<_>>();
+    labelled.into_iter().chain(cluster).collect()
+}
+
+/// Where the points of a curve are: what its first column of these says, else their number from 1.
+const PLACES: [&str; 2] = ["step", "epoch"];
+
+fn places_of(frame: &DataFrame) -> &'static str {
+    PLACES.into_iter().find(|name| frame.get_column_index(name).is_some()).unwrap_or("point")
+}
+
+/// The points of a quantity, each with where it is; those that are no numbers are left out.
+fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
+    let column = |name: &str| frame.column(name)?.cast(&DataType::Float64);
+    let values = column(quantity)?;
+    let places: Vec<Option<f64>> = match column(places_of(frame)) {
+        Ok(places) => places.f64()?.iter().collect(),
+        Err(_) => (1..=frame.height()).map(|place| Some(place as f64)).collect(),
+    };
+    let points = places.into_iter().zip(values.f64()?.iter());
+    let points = points.filter_map(|(x, y)| Some((x?, y?)));
+    Ok(points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
+}
+
+/// Label and prediction of the held-out samples that have a label.
+fn held_out(frame: &DataFrame) -> PolarsResult<Vec<(i64, i64)>> {
+    let columns =
+        ["split", "label", "prediction"].map(|name| frame.column(name).and_then(|column| column.i64()));
+    let [split, label, prediction] = columns;
+    let rows = split?.iter().zip(label?.iter()).zip(prediction?.iter());
+    let held_out = rows.filter_map(|((split, label), prediction)| {
+        (split == Some(TEST)).then_some((label.filter(|label| *label >= 0)?, prediction?))
+    });
+    Ok(held_out.collect())
+}
+
+/// The counts of label × prediction; `None` of nothing, and where there are too many classes.
+fn count(pairs: impl Iterator<Item = (i64, i64)>) -> Option<Vec<Vec<u64>>> {
+    let pairs: Vec<(usize, usize)> = pairs
+        .map(|(label, prediction)| Some((label.try_into().ok()?, prediction.try_into().ok()?)))
+        .collect::<Option<_>>()?;
+    let classes = pairs.iter().map(|(label, prediction)| label.max(prediction) + 1).max()?;
+    if classes > MAX_CLASSES {
+        return None;
+    }
+    let mut counts = vec![vec![0; classes]; classes];
+    pairs.iter().for_each(|&(label, prediction)| counts[label][prediction] += 1);
+    Some(counts)
+}

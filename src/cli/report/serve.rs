@@ -1,0 +1,162 @@
+//! A report that follows a run: a server for this machine alone.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use ablate_stage::cache::Digest;
+use tiny_http::{Header, Method, Request, Response, Server};
+
+use super::{ReportArgs, compose};
+use crate::cli::results::Results;
+use crate::cli::{Context, Failure, exit};
+use crate::diagnostic::escape_lines;
+use crate::rows::Outcome;
+
+/// The store is looked into at most this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What was last seen, and what is shown of it.
+#[derive(Default)]
+struct Shown {
+    looked: Option<Instant>,
+    files: Files,
+    standing: Option<Digest>,
+    page: String,
+    state: String,
+}
+
+/// Lengths and times of the files that change when anything happens: the pipeline's, and the journals.
+type Files = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
+
+/// Shows the report until the program is stopped.
+pub fn serve(args: &ReportArgs, port: u16, context: &mut Context<'_>) -> Result<u8, Failure> {
+    let mut shown = Shown::default();
+    // What is wrong now is told now; what goes wrong later is shown in the page.
+    shown.look(args, context)?;
+    let unable = |error: &dyn std::fmt::Display| {
+        Failure::new(exit::FAILED, format!("cannot serve on port {port}: {error}; choose another"))
+    };
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let server = Server::http(address).map_err(|error| unable(&error))?;
+    let address = server.server_addr().to_ip().ok_or_else(|| unable(&"it has no address"))?;
+    writeln!(context.out, "the report is at http://{address}/; Ctrl-C ends it")?;
+    context.out.flush()?;
+    for request in server.incoming_requests() {
+        let answer = shown.answer(&request, args, context);
+        // Whoever has gone away needs no answer.
+        drop(request.respond(answer));
+    }
+    Ok(exit::DONE)
+}
+
+impl Shown {
+    fn answer(
+        &mut self,
+        request: &Request,
+        args: &ReportArgs,
+        context: &mut Context<'_>,
+    ) -> Response<std::io::Cursor<Vec<u8>>> {
+        let header = |name: &str, value: &str| Header::from_bytes(name, value).expect("both are plain");
+        let plain = |text: &str, code: u16| {
+            let kind = header("Content-Type", "text/plain; charset=utf-8");
+            Response::from_string(text).with_status_code(code).with_header(kind)
+        };
+        // A page of another site that has its name lead here is not to read results.
+        let host = request.headers().iter().find(|header| header.field.equiv("Host"));
+        if !host.is_some_and(|host| is_local(host.value.as_str())) {
+            return plain("this report is for this machine alone\n", 403);
+        }
+        if *request.method() != Method::Get {
+            return plain("a report can only be read\n", 405).with_header(header("Allow", "GET"));
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+            && let Err(Failure { message, .. }) = self.look(args, context)
+        {
+            self.fail(&escape_lines(&message));
+        }
+        match request.url() {
+            "/" => {
+                let kind = header("Content-Type", "text/html; charset=utf-8");
+                Response::from_string(self.page.clone())
+                    .with_header(kind)
+                    .with_header(header("Cache-Control", "no-store"))
+            }
+            "/state" => plain(&self.state, 200),
+            _ => plain("there is only the report, at /\n", 404),
+        }
+    }
+
+    /// Looks whether anything has happened, and makes the page anew where there are other results.
+    fn look(&mut self, args: &ReportArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+        self.looked = Some(Instant::now());
+        let results = Results::of_source(&args.source, context)?;
+        let files = files(&results.project.file, &results.project.store.runs());
+        if files == self.files && self.standing.is_some() {
+            return Ok(());
+        }
+        let standing = standing(&results, &files[&results.project.file]);
+        if self.standing != Some(standing) {
+            let report = compose(args, &results, context)?;
+            self.page = report.to_live_html(&standing.to_string());
+        }
+        self.state = format!("{standing}\n");
+        for line in results.activity() {
+            self.state.push_str(&escape_lines(&line));
+            self.state.push('\n');
+        }
+        (self.files, self.standing) = (files, Some(standing));
+        Ok(())
+    }
+
+    /// Shows what is wrong in place of the report, until it is mended.
+    fn fail(&mut self, message: &str) {
+        let report = crate::report::Report {
+            title: "The report cannot be made".to_owned(),
+            omissions: message.lines().map(str::to_owned).collect(),
+            ..Default::default()
+        };
+        let standing = Digest::of_bytes(message.as_bytes());
+        self.page = report.to_live_html(&standing.to_string());
+        self.state = format!("{standing}\n");
+        self.standing = None;
+    }
+}
+
+/// Whether a `Host` names this machine by its own address.
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name == Ipv4Addr::LOCALHOST.to_string()
+}
+
+fn files(pipeline: &Path, runs: &Path) -> Files {
+    let journals = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let looks = |path: PathBuf| {
+        let metadata = path.metadata().ok()?;
+        Some((path, (metadata.len(), metadata.modified().ok())))
+    };
+    journals.chain([pipeline.to_owned()]).filter_map(looks).collect()
+}
+
+/// A digest that is another when the report would be.
+fn standing(results: &Results, pipeline: &(u64, Option<SystemTime>)) -> Digest {
+    let each = results.project.graph.ids().map(|id| match results.outcome(id) {
+        Outcome::Done(_) => format!("{:?}\n", results.plan.state(id).action()),
+        Outcome::Missing => "missing\n".to_owned(),
+        Outcome::Running => "running\n".to_owned(),
+        Outcome::Failed => "failed\n".to_owned(),
+    });
+    Digest::of_bytes(format!("{pipeline:?}\n{}", each.collect::<String>()).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_this_machine_is_answered() {
+        assert!(["localhost", "localhost:80", "127.0.0.1:4000", "127.0.0.1"].into_iter().all(is_local));
+        assert!(!["example.org", "127.0.0.1.example.org:80", "", "192.168.0.2:80"].into_iter().any(is_local));
+    }
+}

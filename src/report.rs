@@ -48,6 +48,8 @@ pub struct Report {
     pub pictures: Vec<Picture>,
     /// What is not shown, and why.
     pub omissions: Vec<String>,
+    /// Why there is no report, where there is none; it stands as it is.
+    pub trouble: String,
     /// What stages took.
     pub costs: Vec<Cost>,
     /// What results come from: a word and what belongs to it.
@@ -94,7 +96,10 @@ impl Report {
         let pictures: Vec<String> = self.pictures.iter().map(Picture::to_html).collect();
         let omissions = self.omissions.iter().map(|text| format!("<p class=\"note\">{}</p>\n", shown(text)));
         let tables: String = self.tables.iter().map(Table::to_html).collect();
+        let lines: String = self.trouble.lines().map(|line| shown(line) + "\n").collect();
+        let trouble = if lines.is_empty() { lines } else { format!("<pre class=\"scroll\">{lines}</pre>\n") };
         let sections = [
+            ("trouble", "There is no report", trouble),
             ("tables", "Tables", tables),
             (
                 "pipeline",

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::Project;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use common::{Project, wait_until};
 
 /// `probe` reports an accuracy that depends on its method and its seed; `K` makes the third fail.
 const METHODS: &str = r#"Pipeline(
@@ -173,6 +176,42 @@ fn a_report_is_one_page_that_asks_for_nothing() {
     }
     project.expect(0, &["report", "p.ron", "--to", "again.html"]);
     assert_eq!(project.read("again.html"), project.read("p.html"));
+}
+
+/// What a server answers to a request: the status, and the body.
+fn ask(address: &str, method: &str, path: &str, host: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_served_report_follows_what_runs() {
+    let project = Project::new();
+    project.write("p.ron", METHODS);
+    let mut server = project.start(&["report", "p.ron", "--serve"]);
+    let mut told = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    let address = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let ask = |method, path, host| ask(&address, method, path, host);
+    let page = || ask("GET", "/", "localhost").1;
+    let empty = page();
+    let version = ask("GET", "/state", "localhost").1.lines().next().unwrap().to_owned();
+    assert!(empty.contains(&format!("data-version=\"{version}\"")) && empty.contains("9 missing"), "{empty}");
+    assert!(empty.contains("connect-src 'self'"), "{empty}");
+    project.expect(1, &["run", "p.ron"]);
+    wait_until("the page shows the results", || page().contains("61.5 ± 1.0"));
+    assert_ne!(ask("GET", "/state", "localhost").1.lines().next(), Some(version.as_str()));
+    project.write("p.ron", METHODS.replace("stages:", "stags:"));
+    wait_until("the page shows what is wrong", || page().contains("`Pipeline` has no field `stags`"));
+    assert_eq!(ask("GET", "/", "elsewhere.example").0, "HTTP/1.1 403 Forbidden");
+    assert_eq!(ask("POST", "/", "localhost").0, "HTTP/1.1 405 Method Not Allowed");
+    assert_eq!(ask("GET", "/other", "localhost").0, "HTTP/1.1 404 Not Found");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 /// The fenced blocks of a page in order: info string, text, and where the text is.

@@ -66,6 +66,7 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
         scatters,
         pictures,
         omissions,
+        trouble: String::new(),
         costs: costs(results),
         provenance: provenance(results),
     })

@@ -12,6 +12,7 @@ use super::{ReportArgs, compose};
 use crate::cli::results::Results;
 use crate::cli::{Context, Failure, exit};
 use crate::diagnostic::escape_lines;
+use crate::report::Report;
 use crate::rows::Outcome;
 
 /// The store is looked into at most this often.
@@ -74,7 +75,7 @@ impl Shown {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
             && let Err(Failure { message, .. }) = self.look(args, context)
         {
-            self.fail(&escape_lines(&message));
+            self.fail(args, &message);
         }
         match request.url() {
             "/" => {
@@ -111,12 +112,9 @@ impl Shown {
     }
 
     /// Shows what is wrong in place of the report, until it is mended.
-    fn fail(&mut self, message: &str) {
-        let report = crate::report::Report {
-            title: "The report cannot be made".to_owned(),
-            omissions: message.lines().map(str::to_owned).collect(),
-            ..Default::default()
-        };
+    fn fail(&mut self, args: &ReportArgs, message: &str) {
+        let title = args.source.file.display().to_string();
+        let report = Report { title, trouble: message.to_owned(), ..Report::default() };
         let standing = Digest::of_bytes(message.as_bytes());
         self.page = report.to_live_html(&standing.to_string());
         self.state = format!("{standing}\n");

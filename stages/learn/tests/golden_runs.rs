@@ -13,6 +13,7 @@ use ablate_learn::gnn_refine::GnnRefine;
 use ablate_learn::knn_eval::KnnEval;
 use ablate_learn::knn_graph::{Direction, EdgeWeight, KnnGraph};
 use ablate_learn::linear_eval::LinearEval;
+use ablate_learn::projection::{Layout, Projection};
 use ablate_stage::Stage;
 use workbench::{Run, Workbench, golden, write_embeddings};
 
@@ -41,6 +42,7 @@ fn the_same_fields_give_the_same_bytes() {
         line(&bench, &KnnEval::default(), &[embeddings]),
         line(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings]),
         line(&bench, &ClusterEval::default(), &[("assignment", "Cluster/assignment")]),
+        line(&bench, &Projection { layout: Layout::Pca, ..Projection::default() }, &[embeddings]),
     ];
     let recorded = [
         "KnnGraph 2 graph a4c47921a2c9 metrics c5f032ee2f96",

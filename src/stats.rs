@@ -6,9 +6,16 @@
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;
+use statrs::function::factorial::binomial;
 
 /// Above this many differences that are not 0, the signed ranks are taken to be normally distributed.
 const MAX_EXACT: usize = 60;
+/// Up to this many differences, every resample of a bootstrap is counted: 24,310 different ones.
+const MAX_COUNTED: usize = 9;
+/// Above this many differences, a bootstrap of the mean cannot be told from Student's t.
+const MAX_RESAMPLED: usize = 1_000;
+/// The resamples that are drawn where they are too many to count.
+const RESAMPLES: usize = 9_999;
 
 /// A paired test of the hypothesis that two methods do equally well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,9 +25,15 @@ pub enum Test {
     PairedT,
     /// Wilcoxon's signed-rank test.
     Wilcoxon,
+    /// A studentised bootstrap of the mean difference.
+    Bootstrap,
 }
 
 impl Test {
+    /// Each of them by the word in pipeline files.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("PairedT", Self::PairedT), ("Wilcoxon", Self::Wilcoxon), ("Bootstrap", Self::Bootstrap)];
+
     /// The p-value of some differences; `None` of fewer than two, and where all are equal, within `grain`.
     pub fn p(self, differences: &[f64], grain: f64) -> Option<f64> {
         if differences.len() < 2 || spread(differences) <= grain {
@@ -29,6 +42,7 @@ impl Test {
         match self {
             Self::PairedT => paired_t(differences, grain),
             Self::Wilcoxon => wilcoxon(differences, grain),
+            Self::Bootstrap => bootstrap(differences, grain),
         }
     }
 
@@ -37,6 +51,7 @@ impl Test {
         match self {
             Self::PairedT => "paired t-test",
             Self::Wilcoxon => "Wilcoxon signed-rank test",
+            Self::Bootstrap => "studentised paired bootstrap",
         }
     }
 }
@@ -147,6 +162,73 @@ fn share_of_signs_up_to(ranks: &[usize], bound: usize) -> f64 {
         }
     }
     share[..=bound].iter().sum()
+}
+
+/// The p-value of a bootstrap test that differences have mean 0 (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+/// algorithm 16.2, on both sides); `None` where [`paired_t`] has none.
+///
+/// The differences are shifted to mean 0 and drawn from with replacement, as many as there are. P is the share of these
+/// resamples whose Student's t is at least as large as that of the differences, either way. A resample of one value only has no
+/// spread and counts among them: percentiles of the mean alone would call any two differences of one sign significant.
+/// Up to 9 differences every resample is counted; above, 9,999 are drawn, always the same ones, and P is `(1 + those) / 10,000`
+/// (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, equation 4.11); above 1,000 it is Student's t-test.
+pub fn bootstrap(differences: &[f64], grain: f64) -> Option<f64> {
+    let student = paired_t(differences, grain)?;
+    if differences.len() > MAX_RESAMPLED {
+        return Some(student);
+    }
+    let n = differences.len() as f64;
+    let (mean, std) = (mean(differences)?, std(differences)?);
+    let mut shifted: Vec<f64> = differences.iter().map(|difference| difference - mean).collect();
+    // In whatever order seeds are written, the same ones are drawn.
+    shifted.sort_by(f64::total_cmp);
+    // Rounding must not part resamples that are as large on paper.
+    let bound = (mean / std).powi(2) * (1.0 - 1e-9);
+    let is_extreme = |sum: f64, squares: f64| {
+        let variance = (squares - sum * sum / n) / (n - 1.0);
+        (sum / n).powi(2) >= bound * variance
+    };
+    Some(if differences.len() <= MAX_COUNTED {
+        let resamples = n.powi(differences.len() as i32);
+        extremes(&shifted, differences.len(), (0.0, 0.0), &is_extreme) / resamples
+    } else {
+        let extremes = resamples(&shifted).filter(|&(sum, squares)| is_extreme(sum, squares)).count();
+        (extremes + 1) as f64 / (RESAMPLES + 1) as f64
+    })
+}
+
+/// How many of the ways to draw `left` more of `values`, in order and with replacement, are extreme; `so_far` are the sum and
+/// the sum of squares of what is drawn already.
+fn extremes(values: &[f64], left: usize, so_far: (f64, f64), is_extreme: &impl Fn(f64, f64) -> bool) -> f64 {
+    let Some((value, others)) = values.split_first() else {
+        return if left == 0 && is_extreme(so_far.0, so_far.1) { 1.0 } else { 0.0 };
+    };
+    let fewest = if others.is_empty() { left } else { 0 };
+    let with = |count: usize| {
+        let drawn = count as f64;
+        let so_far = (so_far.0 + drawn * value, so_far.1 + drawn * value * value);
+        binomial(left as u64, count as u64) * extremes(others, left - count, so_far, is_extreme)
+    };
+    (fewest..=left).map(with).sum()
+}
+
+/// The sum and the sum of squares of each resample that is drawn, by SplitMix64 from a fixed state (Steele, Lea and Flood,
+/// "Fast Splittable Pseudorandom Number Generators", 2014).
+fn resamples(values: &[f64]) -> impl Iterator<Item = (f64, f64)> {
+    let mut state: u64 = 0;
+    let mut index = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        (((mixed >> 32) * values.len() as u64) >> 32) as usize
+    };
+    (0..RESAMPLES).map(move |_| {
+        values.iter().fold((0.0, 0.0), |(sum, squares), _| {
+            let value = values[index()];
+            (sum + value, squares + value * value)
+        })
+    })
 }
 
 /// P-values corrected for being several (Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979).

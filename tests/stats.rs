@@ -1,6 +1,6 @@
 //! Statistics against SciPy: `tests/stats.py` makes the numbers.
 
-use ablate::stats::{Test, ci95, grain, holm, mean, median, paired_t, std, wilcoxon};
+use ablate::stats::{Test, bootstrap, ci95, grain, holm, mean, median, paired_t, std, wilcoxon};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ fn too_little_gives_nothing() {
 
 #[test]
 fn a_test_needs_two_differences_that_are_not_all_equal() {
-    for test in [Test::PairedT, Test::Wilcoxon] {
+    for (_, test) in Test::ALL {
         assert_eq!(test.p(&[], 0.0), None);
         assert_eq!(test.p(&[0.1], 0.0), None);
         assert_eq!(test.p(&[0.1, 0.1, 0.1], 0.0), None);
@@ -81,10 +81,76 @@ fn rounding_makes_no_difference() {
     };
     let (equal, unit) = of(&[(0.3, 0.1), (0.4, 0.2), (0.9, 0.7)]);
     assert_ne!((equal[0], equal[1]), (equal[1], equal[2]), "a case without rounding proves nothing");
-    for test in [Test::PairedT, Test::Wilcoxon] {
+    for (_, test) in Test::ALL {
         assert_eq!(test.p(&equal, unit), None);
     }
     let (tied, unit) = of(&[(0.3, 0.1), (0.2, 0.4), (0.9, 0.7), (0.6, 0.5), (0.1 + 0.2, 0.3)]);
     assert_eq!(Test::Wilcoxon.p(&tied, unit), wilcoxon(&[2.0, -2.0, 2.0, 1.0], 0.0));
     assert_ne!(wilcoxon(&tied, 0.0), wilcoxon(&tied, unit));
+}
+
+/// The share of all n^n resamples, one by one, whose t is at least that of the values.
+fn every_resample(values: &[f64]) -> f64 {
+    let n = values.len();
+    let t = |values: &[f64], from: f64| {
+        let (mean, std) = (mean(values).unwrap(), std(values).unwrap());
+        ((mean - from) / (std / (n as f64).sqrt())).abs()
+    };
+    let (observed, middle) = (t(values, 0.0), mean(values).unwrap());
+    let resamples = n.pow(n as u32);
+    let is_extreme = |index: &usize| {
+        let drawn: Vec<f64> = (0..n).map(|place| values[index / n.pow(place as u32) % n]).collect();
+        let is_one_value = drawn.iter().all(|value| *value == drawn[0]);
+        is_one_value || t(&drawn, middle) >= observed * (1.0 - 1e-9)
+    };
+    (0..resamples).filter(is_extreme).count() as f64 / resamples as f64
+}
+
+#[test]
+fn a_bootstrap_of_few_differences_counts_every_resample() {
+    let samples: [&[f64]; 8] = [
+        &[0.1, 0.3],
+        &[0.849, 0.853, 0.841],
+        &[1.0, 2.0, 3.0, 4.0],
+        &[0.02, -0.01, 0.03, 0.05],
+        &[0.02, 0.01, 0.03, 0.05, 0.02],
+        &[-0.31, 0.6, 0.02, -0.59, -0.15],
+        &[-3.0, 4.5, 1e-3, 2.0, 2.0, 7.25],
+        &[0.3012, 0.5987, 0.0259, 0.5906, 0.1547, 0.4],
+    ];
+    for values in samples {
+        let (ours, theirs) = (bootstrap(values, 0.0).unwrap(), every_resample(values));
+        assert!((ours - theirs).abs() < 1e-12, "{values:?}: {ours} {theirs}");
+    }
+    // Of two differences half the resamples have one value only; of five, 5 of 3125: so little can be shown at best.
+    assert_eq!(bootstrap(&[1.0, 1.001], 0.0), Some(0.5));
+    assert_eq!(bootstrap(&[1.0, 1.001, 1.002, 0.999, 0.9985], 0.0), Some(5.0 / 3125.0));
+    assert_eq!(bootstrap(&[-1.0, 1.0], 0.0), Some(1.0));
+}
+
+/// How many of differences that are 1 or -1 are drawn as 1 is binomially distributed, so the share of resamples is known.
+#[test]
+fn a_bootstrap_of_many_differences_comes_close_to_every_resample() {
+    for (n, ones) in [(12_u32, 8_u32), (20, 15), (60, 40)] {
+        let values: Vec<f64> = (0..n).map(|at| if at < ones { 1.0 } else { -1.0 }).collect();
+        let (size, chance) = (f64::from(n), f64::from(ones) / f64::from(n));
+        let middle = 2.0 * chance - 1.0;
+        let t = |mean: f64, from: f64| (mean - from).abs() / (1.0 - mean * mean).sqrt();
+        let mut share = 0.0;
+        let mut likely = (1.0 - chance).powi(n as i32);
+        for drawn in 0..=n {
+            let mean = 2.0 * f64::from(drawn) / size - 1.0;
+            if drawn == 0 || drawn == n || t(mean, middle) >= t(middle, 0.0) * (1.0 - 1e-9) {
+                share += likely;
+            }
+            likely *= f64::from(n - drawn) / f64::from(drawn + 1) * chance / (1.0 - chance);
+        }
+        let ours = bootstrap(&values, 0.0).unwrap();
+        // Four standard deviations of a share of 9,999 draws.
+        assert!((ours - share).abs() < 4.0 * (share / 9_999.0).sqrt() + 1e-4, "{n}: {ours} {share}");
+        let turned: Vec<f64> = values.iter().rev().copied().collect();
+        assert_eq!(bootstrap(&turned, 0.0), Some(ours), "seeds have no order");
+    }
+    let many: Vec<f64> = (0..1_001).map(|at| f64::from(at % 7) - 2.9).collect();
+    assert_eq!(bootstrap(&many, 0.0), paired_t(&many, 0.0));
 }

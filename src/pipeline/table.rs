@@ -41,8 +41,7 @@ impl Reader<'_> {
                 Some((axis, Name { text: label.label(), span: label.span }))
             })
         });
-        let tests = [("PairedT", Test::PairedT), ("Wilcoxon", Test::Wilcoxon)];
-        let test = fields.get("test").map(|node| self.word(node, "a test", &tests));
+        let test = fields.get("test").map(|node| self.word(node, "a test", &Test::ALL));
         let placings = [("Beside", Placing::Beside), ("Rows", Placing::Rows)];
         let published = fields.get("published").map(|node| self.word(node, "a place", &placings));
         Some(TableDraft {

@@ -53,8 +53,9 @@ pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnos
     let mut builder = Builder::new(pipeline, &stage_axes, &variants, &inputs, wrong);
     builder.build_trials(&points);
     let Builder { instances, trials, mut wrong, .. } = builder;
-    let tables = table::check(pipeline, &variants, &mut wrong);
-    wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes: axes_of(pipeline), trials, tables })
+    let axes = axes_of(pipeline);
+    let tables = table::check(pipeline, &axes, &variants, &mut wrong);
+    wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes, trials, tables })
 }
 
 fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {

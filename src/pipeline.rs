@@ -144,6 +144,13 @@ pub enum Sweep {
         /// Axes as they are when left out.
         without: Choice,
     },
+    /// A first point, then one for each step, which keeps what the steps before it have changed.
+    Ladder {
+        /// Every axis before the first step.
+        from: Choice,
+        /// What each step changes.
+        steps: Vec<Choice>,
+    },
 }
 
 /// Axes and values of them, by their labels.
@@ -160,6 +167,8 @@ pub struct Choice {
 pub struct TableDraft {
     /// Its name.
     pub name: Name,
+    /// What it makes of its trials.
+    pub form: FormDraft,
     /// Axes whose values become rows, outermost first.
     pub rows: Vec<Name>,
     /// Axes whose values become columns, outermost first.
@@ -172,6 +181,22 @@ pub struct TableDraft {
     pub test: Test,
     /// Where published values go.
     pub published: Placing,
+}
+
+/// What a table makes of its trials, as written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FormDraft {
+    /// As [`Form::Cells`].
+    Cells,
+    /// As [`Form::Ablation`]: the form of sweep, and where it was written.
+    Ablation(Around, Span),
+    /// As [`Form::Effects`].
+    Effects {
+        /// Axes whose effects are shown.
+        axes: Vec<Name>,
+        /// Whether those of each two of them are shown as well.
+        interactions: bool,
+    },
 }
 
 /// A cell as written.
@@ -190,6 +215,8 @@ pub struct CellDraft {
 pub struct TableSpec {
     /// Its name.
     pub name: String,
+    /// What it makes of its trials.
+    pub form: Form,
     /// Axes whose values become rows, outermost first.
     pub rows: Vec<String>,
     /// Axes whose values become columns, outermost first.
@@ -205,6 +232,100 @@ pub struct TableSpec {
     pub published: Placing,
 }
 
+/// What a table makes of its trials.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// Statistics of the trials of each cell.
+    Cells,
+    /// The same, and the rows are the points of an ablation.
+    Ablation(Ablation),
+    /// What the values of some axes do to the mean, over all others.
+    Effects {
+        /// The axes.
+        axes: Vec<String>,
+        /// Whether what each two of them do together is shown as well.
+        interactions: bool,
+    },
+}
+
+/// A form of sweep whose points are a first one and changes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// [`Sweep::OneAtATime`].
+    OneAtATime,
+    /// [`Sweep::LeaveOneOut`].
+    LeaveOneOut,
+    /// [`Sweep::Ladder`].
+    Ladder,
+}
+
+impl Around {
+    /// Each of them by the word in pipeline files.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("Ladder", Self::Ladder), ("OneAtATime", Self::OneAtATime), ("LeaveOneOut", Self::LeaveOneOut)];
+
+    /// Its word in pipeline files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OneAtATime => "OneAtATime",
+            Self::LeaveOneOut => "LeaveOneOut",
+            Self::Ladder => "Ladder",
+        }
+    }
+
+    /// What its points are called above the rows of a table.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::OneAtATime | Self::LeaveOneOut => "change",
+            Self::Ladder => "step",
+        }
+    }
+
+    /// What its first point is called.
+    pub fn first(self) -> &'static str {
+        match self {
+            Self::OneAtATime | Self::Ladder => "baseline",
+            Self::LeaveOneOut => "full",
+        }
+    }
+}
+
+/// The points of a [`Sweep`] around one of them, as the rows of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ablation {
+    /// The form of sweep.
+    pub form: Around,
+    /// The first point, then the others, in their order.
+    pub points: Vec<AblationPoint>,
+    /// What the first point is, and what is left out of it: `baseline: k=10, method=SimCLR`.
+    pub told: String,
+}
+
+/// A point of an [`Ablation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AblationPoint {
+    /// What it changes: `+ k=20`, `k=20`, `without k`.
+    pub label: String,
+    /// Axis and value of it, as [`crate::graph::Trial::point`] has them; the same axes in every point.
+    pub values: Vec<(usize, usize)>,
+}
+
+impl Ablation {
+    /// The label of the point that another is compared with: the one before on a ladder, else the first.
+    pub fn before(&self, label: &str) -> Option<&String> {
+        let at = self.points.iter().position(|point| point.label == label)?;
+        let before = match self.form {
+            Around::OneAtATime | Around::LeaveOneOut => 0,
+            Around::Ladder => at.saturating_sub(1),
+        };
+        (at > 0).then(|| &self.points[before].label)
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.points.iter().map(|point| point.label.as_str())
+    }
+}
+
 impl TableSpec {
     /// The metrics of its cells, each once.
     pub fn metrics(&self) -> Vec<MetricRef> {
@@ -216,8 +337,26 @@ impl TableSpec {
     /// This table with what another of its name has beside it: further axes and cells.
     ///
     /// # Errors
-    /// Where both compare with a baseline, and not with the same.
+    /// Where both compare with a baseline, and not with the same, or have different forms.
     pub fn and(mut self, other: &Self) -> Result<Self, String> {
+        let fit = match (&mut self.form, &other.form) {
+            (Form::Cells, Form::Cells) => true,
+            (Form::Ablation(one), Form::Ablation(two)) => {
+                one.form == two.form && one.labels().eq(two.labels()) && one.told == two.told
+            }
+            (Form::Effects { axes, interactions }, Form::Effects { axes: more, interactions: too }) => {
+                more.iter().for_each(|axis| add(axes, axis));
+                *interactions |= too;
+                true
+            }
+            (Form::Cells | Form::Ablation(_) | Form::Effects { .. }, _) => false,
+        };
+        if !fit {
+            return Err(format!(
+                "table `{}` shows one thing in one pipeline and another in another; print them one by one",
+                self.name
+            ));
+        }
         for (axis, label) in &other.baseline {
             let rival = self.baseline.iter().find(|(known, other)| known == axis && other != label);
             if let Some((_, rival)) = rival {
@@ -296,6 +435,14 @@ impl Show {
         ("Best", Self::Best),
         ("Count", Self::Count),
     ];
+
+    /// Whether it is a mean, which is what tests and effects are about.
+    pub fn is_mean(self) -> bool {
+        match self {
+            Self::MeanStd | Self::MeanCi | Self::Mean => true,
+            Self::Median | Self::Best | Self::Count => false,
+        }
+    }
 }
 
 /// Which values of a metric are better.

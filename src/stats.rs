@@ -3,10 +3,14 @@
 //! Intervals and tests are two-sided. Where there is too little to go by, or no spread at all, there is no interval and
 //! no test: a cell then says nothing rather than something wrong.
 
+mod factorial;
+
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;
 use statrs::function::factorial::binomial;
+
+pub use factorial::Factorial;
 
 /// Above this many differences that are not 0, the signed ranks are taken to be normally distributed.
 const MAX_EXACT: usize = 60;

@@ -6,12 +6,14 @@
 
 mod build;
 mod csv;
+mod effects;
 mod html;
 mod latex;
 mod markdown;
 mod origin;
 mod parquet;
 mod published;
+mod sample;
 mod select;
 mod terminal;
 mod trials;
@@ -125,6 +127,8 @@ pub struct Numbers {
     pub p_holm: Option<f64>,
     /// What others published.
     pub published: Option<f64>,
+    /// The share of a sum of squares that an effect accounts for.
+    pub share: Option<f64>,
 }
 
 impl Cell {

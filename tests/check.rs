@@ -655,6 +655,33 @@ fn a_baseline_names_axes_and_values_there_are() {
 }
 
 #[test]
+fn effects_and_ablations_that_make_no_sense() {
+    let tables = [
+        r#"Effects(axes: ["graph.kk"], cell: Median("probe.accuracy"))"#,
+        r#"Effects(axes: ["graph.k"], rows: ["graph.k"], cell: Mean("probe.accuracy"), interactions: true)"#,
+        r#"Effects(axes: [], cells: {"a": Mean("probe.accuracy")}, baseline: {})"#,
+        r#"Effect(axes: ["graph.k"], cell: Mean("probe.accuracy"))"#,
+        r#"(rows: Ladder, cell: Mean("probe.accuracy"))"#,
+        r#"(rows: Stairs, cell: Mean("probe.accuracy"))"#,
+    ];
+    let table = r#"(rows: ["encoder.method"], columns: ["graph.k"], cell: MeanStd("probe.accuracy"))"#;
+    let told = tables.map(|written| spoil(&[(table, written)]));
+    let ladder = r#"(rows: Ladder, columns: ["graph.k"], cell: Mean("probe.accuracy"), baseline: {"graph.k": 5})},
+    sweep: Chain([Ladder(from: {"graph.k": 5}, steps: [{"graph.k": 10}])"#;
+    let end = "cell: MeanStd(\"probe.accuracy\"))},";
+    let of_sweep = |sweep: &str| {
+        let (before, after) =
+            (table.replace("cell: MeanStd(\"probe.accuracy\"))", ""), format!("{ladder}{sweep}]),"));
+        let text = SOUND.replace(&format!("{before}{end}"), &after);
+        assert_ne!(text, SOUND);
+        check(&text)
+    };
+    let several =
+        of_sweep(r#", Ladder(from: {"encoder.method": "NNCLR"}, steps: [{"encoder.method": "SimCLR"}])"#);
+    insta::assert_snapshot!([told.concat(), of_sweep(""), several].join("\n"));
+}
+
+#[test]
 fn bombs_are_refused_at_once() {
     let start = cpu_time();
     insta::assert_snapshot!(check(&"[".repeat(1_000_000)), @r"

@@ -43,7 +43,7 @@ fn ugly() -> Table {
                 false,
             ),
             row(
-                "a_b & <i>c</i> | 100% #1 $x^2$ ~ {y} \\z \"q\"",
+                "a_b & <i>c</i> | 100% #1 $x^2$ ~ {y} \\z \"q\" × η²",
                 [
                     second,
                     cell("-1.500", Some(-1.5)),

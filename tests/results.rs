@@ -125,6 +125,30 @@ fn what_is_asked_for_in_vain_is_told() {
 }
 
 #[test]
+fn a_run_and_a_report_show_effects_and_ladders() {
+    let project = Project::new();
+    let tables = r#"sweep: Ladder(from: {"method": "A & B"}, steps: [{"method": "<C>"}]),
+    tables: {
+        "effects": Effects(axes: ["method"], cell: Mean("probe.accuracy")),
+        "ladder": (rows: Ladder, cell: Mean("probe.accuracy")),"#;
+    project.write("p.ron", METHODS.replace("tables: {", tables));
+    let run = project.expect(0, &["run", "p.ron", "--table", "effects", "--table", "ladder"]).stdout;
+    let rows: Vec<String> =
+        run.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for row in ["method <C> 0.715 +0.050 0.974", "rest – – – 0.026", "+ method=<C> 0.715 (+0.100)"] {
+        assert!(rows.iter().any(|line| line == row), "{row}: {run}");
+    }
+    project.expect(0, &["report", "p.ron", "--to", "p.html"]);
+    let page = project.read("p.html");
+    for cell in ["<th scope=\"row\">+ method=&lt;C&gt;</th>", ">+0.050</td>"] {
+        assert!(page.contains(cell), "{cell}");
+    }
+    project.write("effects.published.csv", "axis,value\nmethod,1\n");
+    let wrong = project.expect(3, &["table", "p.ron"]).stderr;
+    assert!(wrong.ends_with("`effects` shows effects, beside which no values stand\n"), "{wrong}");
+}
+
+#[test]
 fn a_running_stage_is_told_from_a_missing_one() {
     let project = Project::new();
     let slow = METHODS.replace("[ $METHOD != c ] &&", "while [ ! -e $GO ]; do sleep 0.05; done;");
@@ -242,6 +266,11 @@ fn the_guide_shows_what_its_commands_print() {
     let found = blocks(&page);
     let text = |info: &str| &page[found.iter().find(|(known, _)| known == info).unwrap().1.clone()];
     project.write("methods.ron", text("ron"));
+    for (_, place) in found.iter().filter(|(info, _)| info == "ron,fragment") {
+        let fragment = &page[place.clone()];
+        let name = fragment.split('"').nth(1).unwrap();
+        project.write(&format!("{name}.ron"), fragment);
+    }
     let published = text("csv").to_owned();
     project.expect(0, &["run", "methods.ron", "--no-sync"]);
     let mut printed = Vec::new();
@@ -261,7 +290,7 @@ fn the_guide_shows_what_its_commands_print() {
             _ => {}
         }
     }
-    assert!(printed.len() >= 5);
+    assert!(printed.len() >= 7);
     let shown = page.clone();
     for (place, stdout) in printed.into_iter().rev() {
         page.replace_range(place, &stdout);

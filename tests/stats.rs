@@ -1,6 +1,6 @@
 //! Statistics against SciPy: `tests/stats.py` makes the numbers.
 
-use ablate::stats::{Test, bootstrap, ci95, grain, holm, mean, median, paired_t, std, wilcoxon};
+use ablate::stats::{Factorial, Test, bootstrap, ci95, grain, holm, mean, median, paired_t, std, wilcoxon};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -153,4 +153,107 @@ fn a_bootstrap_of_many_differences_comes_close_to_every_resample() {
     }
     let many: Vec<f64> = (0..1_001).map(|at| f64::from(at % 7) - 2.9).collect();
     assert_eq!(bootstrap(&many, 0.0), paired_t(&many, 0.0));
+}
+
+#[track_caller]
+fn near(what: &str, ours: f64, theirs: f64) {
+    assert!((ours - theirs).abs() < 1e-12, "{what}: {ours}, not {theirs}");
+}
+
+/// Two axes of two values, two seeds a unit apart: 1, 2, 3 and 8, and 2, 3, 4 and 9.
+#[test]
+fn effects_of_two_axes_worked_out_by_hand() {
+    let design = Factorial::new(vec![2, 2], &[vec![1.0, 2.0, 3.0, 8.0], vec![2.0, 3.0, 4.0, 9.0]]);
+    assert_eq!(design.means(&[]), [[3.5, 4.5]]);
+    assert_eq!(design.means(&[0]), [[1.5, 2.5], [5.5, 6.5]]);
+    assert_eq!(design.effects(&[0]), [[-2.0, -2.0], [2.0, 2.0]]);
+    assert_eq!(design.effects(&[1]), [[-1.5, -1.5], [1.5, 1.5]]);
+    assert_eq!(design.effects(&[0, 1]), [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [1.0, 1.0]]);
+    // Of 60 in all: 8 · 2², 8 · 1.5², 8 · 1²; the seeds account for the 2 that are left.
+    let shares = [&[0][..], &[1], &[0, 1]].map(|term| design.share(term).unwrap() * 60.0);
+    for (share, by_hand) in shares.into_iter().zip([32.0, 18.0, 8.0]) {
+        near("sum of squares", share, by_hand);
+    }
+    assert_eq!(Factorial::new(vec![2], &[vec![0.1 + 0.2, 0.3]]).share(&[0]), None, "nothing to account for");
+}
+
+/// The life of batteries by material and temperature, four of each: Montgomery, "Design and Analysis of Experiments", tables
+/// 5.1 and 5.5.
+#[test]
+fn sums_of_squares_are_those_of_the_textbook() {
+    let lives = [
+        [[130, 155, 74, 180], [34, 40, 80, 75], [20, 70, 82, 58]],
+        [[150, 188, 159, 126], [136, 122, 106, 115], [25, 70, 58, 45]],
+        [[138, 110, 168, 160], [174, 120, 150, 139], [96, 104, 82, 60]],
+    ];
+    let of =
+        |each: usize| -> Vec<f64> { lives.iter().flatten().map(|lives| f64::from(lives[each])).collect() };
+    let design = Factorial::new(vec![3, 3], &[of(0), of(1), of(2), of(3)]);
+    for (term, squares) in [(&[0][..], 10_683.72), (&[1], 39_118.72), (&[0, 1], 9_613.78)] {
+        let share = design.share(term).unwrap();
+        assert!((share - squares / 77_646.97).abs() < 1e-6, "{term:?}: {share}");
+    }
+}
+
+/// Axes of 2, 3 and 2 values, three of them at each combination and seed, against sums written out.
+#[test]
+fn effects_are_those_of_sums_written_out() {
+    let value = |seed: usize, a: usize, b: usize, c: usize, each: usize| {
+        let at = (((seed * 2 + a) * 3 + b) * 2 + c) * 3 + each;
+        (at * at * 37 % 101) as f64 / 10.0 + (a * b) as f64
+    };
+    let mut all = Vec::new();
+    let values: Vec<Vec<f64>> = (0..2)
+        .map(|seed| {
+            let mut of_seed = Vec::new();
+            for (a, b, c, each) in points() {
+                of_seed.push(value(seed, a, b, c, each));
+                all.push((seed, [a, b, c], value(seed, a, b, c, each)));
+            }
+            of_seed
+        })
+        .collect();
+    let design = Factorial::new(vec![2, 3, 2], &values);
+    let mean_where = |is_in: &dyn Fn(usize, [usize; 3]) -> bool| {
+        let found: Vec<f64> = all.iter().filter(|(seed, at, _)| is_in(*seed, *at)).map(|it| it.2).collect();
+        mean(&found).unwrap()
+    };
+    let total = mean_where(&|_, _| true);
+    let squares: f64 = all.iter().map(|(.., value)| (value - total).powi(2)).sum();
+    for seed in 0..2 {
+        let grand = mean_where(&|s, _| s == seed);
+        for axis in 0..3 {
+            for (at, effect) in design.effects(&[axis]).iter().enumerate() {
+                near("effect", effect[seed], mean_where(&|s, p| s == seed && p[axis] == at) - grand);
+            }
+        }
+        for (one, two) in [(0, 1), (0, 2), (1, 2)] {
+            let effects = design.effects(&[one, two]);
+            for (combination, effect) in design.combinations(&[one, two]).iter().zip(&effects) {
+                let (a, b) = (combination[0], combination[1]);
+                let both = mean_where(&|s, p| s == seed && p[one] == a && p[two] == b);
+                let alone = |axis: usize, at: usize| mean_where(&|s, p| s == seed && p[axis] == at);
+                near("interaction", effect[seed], both - alone(one, a) - alone(two, b) + grand);
+            }
+        }
+    }
+    let of_axis: f64 = all.iter().map(|(_, at, _)| (mean_where(&|_, p| p[1] == at[1]) - total).powi(2)).sum();
+    near("share", design.share(&[1]).unwrap(), of_axis / squares);
+    let of_pair = |at: [usize; 3]| {
+        let (one, two) = (mean_where(&|_, p| p[0] == at[0]), mean_where(&|_, p| p[1] == at[1]));
+        (mean_where(&|_, p| p[..2] == at[..2]) - one - two + total).powi(2)
+    };
+    near("share", design.share(&[0, 1]).unwrap(), all.iter().map(|it| of_pair(it.1)).sum::<f64>() / squares);
+}
+
+fn points() -> Vec<(usize, usize, usize, usize)> {
+    let mut points = Vec::new();
+    for a in 0..2 {
+        for b in 0..3 {
+            for c in 0..2 {
+                points.extend((0..3).map(|each| (a, b, c, each)));
+            }
+        }
+    }
+    points
 }

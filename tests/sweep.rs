@@ -120,6 +120,18 @@ fn the_two_shapes_of_an_ablation_table() {
 }
 
 #[test]
+fn a_ladder_keeps_what_its_steps_have_changed() {
+    check(
+        r#"Ladder(from: {"graph.k": 5, "encoder.epochs": 1, "encoder.method": "A"}, steps: [{"encoder.method": "B"}, {"graph.k": 10, "encoder.epochs": 3}, {"graph.k": 20}])"#,
+        "5 1 A, 5 1 B, 10 3 B, 20 3 B",
+    );
+    check(
+        r#"Grid(["encoder.method", Ladder(from: {"graph.k": 5, "encoder.epochs": 1}, steps: [{"graph.k": 10}, {"encoder.epochs": 2}])])"#,
+        "5 1 A, 10 1 A, 10 2 A, 5 1 B, 10 1 B, 10 2 B",
+    );
+}
+
+#[test]
 fn a_sweep_that_makes_no_sense_is_shown_where_it_is_written() {
     let sweeps = [
         r#"Grid(["graph.k", "encoder.epoch"])"#,
@@ -137,6 +149,11 @@ fn a_sweep_that_makes_no_sense_is_shown_where_it_is_written() {
         r#"When({"graph.k": []}, "encoder.epochs")"#,
         r#"Grid([Exclude("graph.k", [{"graph.k": 5, "encoder.method": "B"}]), "encoder.method"])"#,
         r#"Exclude("graph.k", [{"graph.k": [5, 10, 20]}])"#,
+        r#"Ladder(from: {"graph.k": 5}, steps: [{"graph.k": 10, "encoder.method": "A"}])"#,
+        r#"Ladder(from: {"graph.k": 5}, steps: [{"graph.k": 10}, {"graph.k": 5}, {"graph.k": 10}])"#,
+        r#"Ladder(from: {"graph.k": 5, "encoder.epochs": 1}, steps: [{"graph.k": 10}, {"encoder.epochs": 2, "graph.k": 20}, {"graph.k": 10}])"#,
+        r#"Ladder(from: {"graph.k": 5}, steps: [])"#,
+        r#"Ladder(steps: {"graph.k": 5})"#,
     ];
     let told = sweeps.map(|sweep| read(&pipeline(&format!("sweep: {sweep},"))).err().expect(sweep));
     insta::assert_snapshot!(told.join("\n"));

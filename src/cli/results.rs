@@ -154,7 +154,7 @@ pub fn tables<'a>(
     outcome: impl Fn(InstanceId) -> Outcome<'a>,
 ) -> Result<Vec<Table>, Failure> {
     let table = |(spec, published): (&TableSpec, &Vec<Published>)| {
-        let trials = Trials::gather(&project.graph, &spec.metrics(), &outcome).map_err(bug)?;
+        let trials = Trials::of(&project.graph, spec, &outcome).map_err(bug)?;
         table::build(&trials, spec, published).map_err(bug)
     };
     project.graph.tables.iter().zip(published).map(table).collect()

@@ -155,7 +155,7 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     for (results, label) in all.iter().zip(labels(all)) {
         let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
         let published = results::published(&results.project, spec)?;
-        let trials = Trials::gather(&results.project.graph, &spec.metrics(), |id| results.outcome(id));
+        let trials = Trials::of(&results.project.graph, spec, |id| results.outcome(id));
         let trials = trials.and_then(|trials| labelled(trials, label.as_deref())).map_err(bug)?;
         whole = Some(match whole {
             None => (spec.clone(), trials, published),

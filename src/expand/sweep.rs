@@ -1,6 +1,6 @@
 //! The points of a sweep.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::pipeline::{Choice, Pipeline, Sweep};
@@ -49,8 +49,47 @@ enum Part {
     Chain(Vec<Part>),
     Exclude(Box<Part>, Vec<Conditions>),
     When(Conditions, Box<Part>),
-    /// A point of some axes, then the same with one of them, by its place, at another value, for each of these.
-    Around(Vec<(usize, usize)>, Vec<(usize, usize)>),
+    /// A point and changes of it.
+    Around(Changes),
+}
+
+/// A point of some axes, then others that have some of these at other values.
+pub(super) struct Changes {
+    /// Axis and value of the first point.
+    pub first: Vec<(usize, usize)>,
+    /// By point after it: the axes that change, and to what.
+    pub others: Vec<Vec<(usize, usize)>>,
+    /// Whether what a point has changed stays so in those after it.
+    pub stay: bool,
+}
+
+impl Changes {
+    /// Axis and value of every point.
+    pub fn points(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut points = vec![self.first.clone()];
+        for changes in &self.others {
+            let before = if self.stay { points.last().expect("the first is there") } else { &self.first };
+            let changed = |&(axis, value): &(usize, usize)| {
+                (axis, changes.iter().find(|change| change.0 == axis).map_or(value, |change| change.1))
+            };
+            points.push(before.iter().map(changed).collect());
+        }
+        points
+    }
+}
+
+/// The points of a sweep that goes around one, in a pipeline whose sweep was read before.
+pub(super) fn changes(pipeline: &Pipeline, sweep: &Sweep) -> Option<Changes> {
+    let mut reader = Reader { pipeline, wrong: Diagnostics::new() };
+    match reader.read(sweep, &BTreeSet::new())? {
+        Part::Around(changes) => Some(changes),
+        Part::Axis(..)
+        | Part::Grid(_)
+        | Part::Zip(..)
+        | Part::Chain(_)
+        | Part::Exclude(..)
+        | Part::When(..) => None,
+    }
 }
 
 /// Axis → values, any of which will do.
@@ -74,7 +113,7 @@ impl Part {
             }
             Self::Exclude(from, _) => from.bound(),
             Self::When(_, then) => Some(then.bound()?.max(1)),
-            Self::Around(_, changes) => changes.len().checked_add(1),
+            Self::Around(changes) => changes.others.len().checked_add(1),
         }
     }
 
@@ -106,14 +145,7 @@ impl Part {
             }
             Self::When(conditions, then) if agrees(from, conditions) => then.points(from)?,
             Self::When(..) => vec![from.clone()],
-            Self::Around(baseline, changes) => {
-                let changed = changes.iter().map(|&(at, value)| {
-                    let mut point = with(baseline);
-                    point[baseline[at].0] = Some(value);
-                    point
-                });
-                std::iter::once(with(baseline)).chain(changed).collect()
-            }
+            Self::Around(changes) => changes.points().iter().map(|choices| with(choices)).collect(),
         })
     }
 }
@@ -197,31 +229,26 @@ impl Reader<'_> {
             }
             Sweep::OneAtATime(baseline) => {
                 let baseline = self.values(baseline)?;
-                let others = |(at, &(axis, usual)): (usize, &(usize, usize))| {
+                let others = |&(axis, usual): &(usize, usize)| {
                     let values = 0..self.pipeline.axes[axis].values.len();
-                    values.filter(move |&other| other != usual).map(move |other| (at, other))
+                    values.filter(move |&other| other != usual).map(move |other| vec![(axis, other)])
                 };
-                let changes = baseline.iter().enumerate().flat_map(others).collect();
-                Some(Part::Around(baseline, changes))
+                let others = baseline.iter().flat_map(others).collect();
+                Some(Part::Around(Changes { first: baseline, others, stay: false }))
             }
             Sweep::LeaveOneOut { full, without } => {
-                let (all, out) = (self.values(full), self.values(without));
-                let (all, out) = (all?, out?);
-                let mut changes = Vec::new();
-                for (&(axis, value), (name, _)) in out.iter().zip(&without.axes) {
-                    match all.iter().position(|&(known, _)| known == axis) {
-                        Some(at) => changes.push((at, value)),
-                        None => {
-                            let message = format!(
-                                "`full` does not say how `{}` is when nothing is left out",
-                                name.text
-                            );
-                            self.wrong
-                                .push(Diagnostic::new(name.span, message).and(full.span, "`full` is here"));
-                        }
-                    }
-                }
-                Some(Part::Around(all, changes))
+                let (all, out) = (self.values(full), self.change(full, "full", without));
+                let others = out?.into_iter().map(|change| vec![change]).collect();
+                Some(Part::Around(Changes { first: all?, others, stay: false }))
+            }
+            Sweep::Ladder { from, steps } => {
+                let first = self.values(from);
+                let others: Vec<Option<Vec<(usize, usize)>>> =
+                    steps.iter().map(|step| self.change(from, "from", step)).collect();
+                let others = others.into_iter().collect::<Option<Vec<_>>>()?;
+                let ladder = Changes { first: first?, others, stay: true };
+                self.check_steps(&ladder, from, steps);
+                Some(Part::Around(ladder))
             }
         }
     }
@@ -284,6 +311,37 @@ impl Reader<'_> {
         }
         let conditions = self.conditions(choice)?;
         Some(conditions.into_iter().map(|(axis, values)| (axis, values[0])).collect())
+    }
+
+    /// What a choice changes of a first point, which the field `field` gives.
+    fn change(&mut self, first: &Choice, field: &str, choice: &Choice) -> Option<Vec<(usize, usize)>> {
+        for (name, _) in &choice.axes {
+            if !first.axes.iter().any(|(known, _)| known.text == name.text) {
+                let message = format!("`{field}` gives `{}` no value to change from", name.text);
+                let error = Diagnostic::new(name.span, message);
+                self.wrong.push(error.and(first.span, format!("`{field}` is here")));
+            }
+        }
+        self.values(choice)
+    }
+
+    /// Each step leads to a point of its own, and is called as no other.
+    fn check_steps(&mut self, ladder: &Changes, from: &Choice, steps: &[Choice]) {
+        if steps.is_empty() {
+            self.wrong.push(Diagnostic::new(from.span, "a ladder needs at least one step"));
+        }
+        let (mut reached, mut changes) = (HashMap::new(), HashMap::new());
+        let places = std::iter::once(from.span).chain(steps.iter().map(|step| step.span));
+        let changed = std::iter::once(&[][..]).chain(ladder.others.iter().map(Vec::as_slice));
+        for ((point, change), span) in ladder.points().into_iter().zip(changed).zip(places) {
+            let again =
+                reached.insert(point, span).map(|first| ("leads to where the ladder was before", first));
+            let same = changes.insert(change, span).map(|first| ("changes what another step changes", first));
+            if let Some((what, first)) = again.or(same) {
+                let error = Diagnostic::new(span, format!("this step {what}"));
+                self.wrong.push(error.and(first, "here"));
+            }
+        }
     }
 
     fn positions(&self, names: Vec<&Name>) -> BTreeSet<usize> {

@@ -2,24 +2,53 @@
 
 use ablate_stage::ArtifactKind;
 
+use super::sweep;
 use super::variant::Variants;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::pipeline::{CellDraft, Pipeline, TableDraft, TableSpec};
+use crate::graph::Axis;
+use crate::pipeline::{
+    Ablation, AblationPoint, Around, CellDraft, Form, FormDraft, Pipeline, Sweep, TableDraft, TableSpec,
+};
+use crate::source::Span;
 use crate::syntax::Name;
 
-/// The tables of a pipeline; what is wrong with them is recorded.
-pub(super) fn check(pipeline: &Pipeline, variants: &[Variants], wrong: &mut Diagnostics) -> Vec<TableSpec> {
+/// The tables of a pipeline, whose axes are `axes`; what is wrong with them is recorded.
+pub(super) fn check(
+    pipeline: &Pipeline,
+    axes: &[Axis],
+    variants: &[Variants],
+    wrong: &mut Diagnostics,
+) -> Vec<TableSpec> {
+    let mut tables = Vec::new();
     for table in &pipeline.tables {
         check_axes(pipeline, table, wrong);
         check_baseline(pipeline, table, wrong);
         for cell in &table.cells {
             check_metric(pipeline, cell, variants, wrong);
         }
+        let form = match &table.form {
+            FormDraft::Cells => Some(Form::Cells),
+            FormDraft::Effects { axes, interactions } => {
+                Some(Form::Effects { axes: texts(axes), interactions: *interactions })
+            }
+            FormDraft::Ablation(around, span) => {
+                ablation(pipeline, axes, table, (*around, *span), wrong).map(Form::Ablation)
+            }
+        };
+        tables.extend(form.map(|form| spec(table, form)));
     }
-    let texts = |names: &[Name]| names.iter().map(|name| name.text.clone()).collect();
-    let table = |table: &TableDraft| TableSpec {
+    tables
+}
+
+fn spec(table: &TableDraft, form: Form) -> TableSpec {
+    let rows = match &form {
+        Form::Ablation(ablation) => vec![ablation.form.heading().to_owned()],
+        Form::Cells | Form::Effects { .. } => texts(&table.rows),
+    };
+    TableSpec {
         name: table.name.text.clone(),
-        rows: texts(&table.rows),
+        form,
+        rows,
         columns: texts(&table.columns),
         cells: table.cells.iter().map(|cell| (cell.title.clone(), cell.cell.clone())).collect(),
         baseline: table
@@ -29,13 +58,75 @@ pub(super) fn check(pipeline: &Pipeline, variants: &[Variants], wrong: &mut Diag
             .collect(),
         test: table.test,
         published: table.published,
+    }
+}
+
+fn texts(names: &[Name]) -> Vec<String> {
+    names.iter().map(|name| name.text.clone()).collect()
+}
+
+/// The points of the one form of sweep that a table has as rows.
+fn ablation(
+    pipeline: &Pipeline,
+    axes: &[Axis],
+    table: &TableDraft,
+    (around, span): (Around, Span),
+    wrong: &mut Diagnostics,
+) -> Option<Ablation> {
+    let word = around.word();
+    let known = pipeline.sweep.iter().flat_map(Sweep::all).filter(|sweep| sweep.around() == Some(around));
+    let known: Vec<&Sweep> = known.collect();
+    let [sweep] = known.as_slice() else {
+        let error = Diagnostic::new(span, format!("the sweep has {} `{word}`, not one", known.len()));
+        wrong.push(error.help(match known.len() {
+            0 => format!("write `sweep: {word}(..)`, or axes as rows"),
+            _ => "give each a pipeline of its own, by `extends`".to_owned(),
+        }));
+        return None;
     };
-    pipeline.tables.iter().map(table).collect()
+    if let Some((axis, _)) = table.baseline.first() {
+        let error = Diagnostic::new(axis.span, format!("`rows: {word}` says what rows are compared with"));
+        wrong.push(error.and(span, "it is here").help("take `baseline` out"));
+    }
+    let changed = sweep.sets();
+    for axis in table.columns.iter().filter(|axis| changed.iter().any(|known| known.text == axis.text)) {
+        let message = format!("axis `{}` is one of those that `rows: {word}` stands for", axis.text);
+        wrong.push(Diagnostic::new(axis.span, message).and(span, "it is here"));
+    }
+    if let Some(axis) = pipeline.axes.iter().find(|axis| axis.name.text == around.heading()) {
+        let message = format!("the rows of `{word}` are called `{}`, and so is an axis", axis.name.text);
+        wrong.push(Diagnostic::new(span, message).and(axis.name.span, "rename it"));
+    }
+    let changes = sweep::changes(pipeline, sweep)?;
+    let setting =
+        |&(axis, value): &(usize, usize)| format!("{}={}", axes[axis].short, axes[axis].labels[value]);
+    let settings = |changes: &[(usize, usize)]| changes.iter().map(setting).collect::<Vec<_>>().join(", ");
+    let label = |changes: &Vec<(usize, usize)>| match around {
+        Around::OneAtATime => settings(changes),
+        Around::LeaveOneOut => {
+            let axes: Vec<&str> = changes.iter().map(|(axis, _)| axes[*axis].short.as_str()).collect();
+            format!("without {}", axes.join(", "))
+        }
+        Around::Ladder => format!("+ {}", settings(changes)),
+    };
+    let first = around.first();
+    let out = match around {
+        Around::LeaveOneOut => format!("; without: {}", settings(&changes.others.concat())),
+        Around::OneAtATime | Around::Ladder => String::new(),
+    };
+    let labels = std::iter::once(first.to_owned()).chain(changes.others.iter().map(label));
+    let points = labels.zip(changes.points()).map(|(label, values)| AblationPoint { label, values });
+    let told = format!("{first}: {}{out}", settings(&changes.first));
+    Some(Ablation { form: around, points: points.collect(), told })
 }
 
 fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) {
     let compared = table.baseline.iter().map(|(axis, _)| axis);
-    for axis in table.rows.iter().chain(&table.columns).chain(compared) {
+    let of_effects = match &table.form {
+        FormDraft::Effects { axes, .. } => axes.as_slice(),
+        FormDraft::Cells | FormDraft::Ablation(..) => &[],
+    };
+    for axis in table.rows.iter().chain(&table.columns).chain(compared).chain(of_effects) {
         if !pipeline.axes.iter().any(|known| known.name.text == axis.text) {
             let names = pipeline.axes.iter().map(|axis| axis.name.text.as_str());
             let error = Diagnostic::new(axis.span, format!("there is no axis `{}`", axis.text));
@@ -45,6 +136,12 @@ fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) 
     for axis in &table.columns {
         if let Some(row) = table.rows.iter().find(|row| row.text == axis.text) {
             let error = Diagnostic::new(axis.span, format!("axis `{}` is in rows and columns", axis.text));
+            wrong.push(error.and(row.span, "it is a row here"));
+        }
+    }
+    for axis in of_effects {
+        if let Some(row) = table.rows.iter().find(|row| row.text == axis.text) {
+            let error = Diagnostic::new(axis.span, format!("axis `{}` is in rows and effects", axis.text));
             wrong.push(error.and(row.span, "it is a row here"));
         }
     }

@@ -1,11 +1,11 @@
 //! The shape of a sweep.
 
 use super::read::Reader;
-use super::{Choice, Sweep};
+use super::{Around, Choice, Sweep};
 use crate::diagnostic::Diagnostic;
 use crate::syntax::{Name, Node, Value};
 
-const FORMS: [&str; 7] = ["Grid", "Zip", "Chain", "Exclude", "When", "OneAtATime", "LeaveOneOut"];
+const FORMS: [&str; 8] = ["Grid", "Zip", "Chain", "Exclude", "When", "OneAtATime", "LeaveOneOut", "Ladder"];
 
 impl Sweep {
     /// The axes it sets, as often as they are written.
@@ -17,9 +17,39 @@ impl Sweep {
             }
             Self::Exclude(from, _) => from.sets(),
             Self::When(_, then) => then.sets(),
-            Self::OneAtATime(choice) | Self::LeaveOneOut { full: choice, .. } => {
-                choice.axes.iter().map(|(name, _)| name).collect()
+            Self::OneAtATime(choice)
+            | Self::LeaveOneOut { full: choice, .. }
+            | Self::Ladder { from: choice, .. } => choice.axes.iter().map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// This and every sweep in it, as written.
+    pub fn all(&self) -> Vec<&Self> {
+        let within = match self {
+            Self::Grid(parts) | Self::Zip(parts, _) | Self::Chain(parts) => {
+                parts.iter().flat_map(Self::all).collect()
             }
+            Self::Exclude(from, _) => from.all(),
+            Self::When(_, then) => then.all(),
+            Self::Axis(_) | Self::OneAtATime(_) | Self::LeaveOneOut { .. } | Self::Ladder { .. } => {
+                Vec::new()
+            }
+        };
+        std::iter::once(self).chain(within).collect()
+    }
+
+    /// Which form it is, where it goes around one point.
+    pub fn around(&self) -> Option<Around> {
+        match self {
+            Self::OneAtATime(_) => Some(Around::OneAtATime),
+            Self::LeaveOneOut { .. } => Some(Around::LeaveOneOut),
+            Self::Ladder { .. } => Some(Around::Ladder),
+            Self::Axis(_)
+            | Self::Grid(_)
+            | Self::Zip(..)
+            | Self::Chain(_)
+            | Self::Exclude(..)
+            | Self::When(..) => None,
         }
     }
 }
@@ -35,6 +65,14 @@ impl Reader<'_> {
             let full = self.required(node, "`LeaveOneOut`", &fields, "full");
             let without = self.required(node, "`LeaveOneOut`", &fields, "without");
             return Some(Sweep::LeaveOneOut { full: self.choice(full?)?, without: self.choice(without?)? });
+        }
+        if form == "Ladder" {
+            let fields = self.fields(node, "`Ladder`", &["from", "steps"])?;
+            let from = self.required(node, "`Ladder`", &fields, "from").and_then(|node| self.choice(node));
+            let steps = self
+                .required(node, "`Ladder`", &fields, "steps")
+                .and_then(|node| self.list(node, "steps, as `[{\"axis\": \"label\"}]`", Self::choice));
+            return Some(Sweep::Ladder { from: from?, steps: steps? });
         }
         let items = match &node.value {
             Value::Tuple(Some(_), items) => items.as_slice(),

@@ -1,7 +1,10 @@
 //! The shape of a table in a pipeline file.
 
+use std::collections::BTreeMap;
+
 use super::read::Reader;
-use super::{Better, Cell, CellDraft, MetricRef, Placing, Show, TableDraft};
+use super::{Around, Better, Cell, CellDraft, FormDraft, MetricRef, Placing, Show, TableDraft};
+use crate::decode::decode;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::stats::Test;
@@ -11,13 +14,94 @@ use crate::syntax::{Name, Node, Value};
 const MAX_DIGITS: usize = 12;
 
 const FIELDS: [&str; 7] = ["rows", "columns", "cell", "cells", "baseline", "test", "published"];
+const EFFECTS: [&str; 5] = ["axes", "rows", "cell", "cells", "interactions"];
 
 impl Reader<'_> {
     pub(super) fn table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
+        match node.name() {
+            None => self.cells_table(name, node),
+            Some("Effects") => self.effects_table(name, node),
+            Some(form) => {
+                let error = Diagnostic::new(node.name_span(), format!("a table cannot be `{form}`"));
+                self.wrong.push(error.suggest(form, "write `(rows: .., cell: ..)`, or one of", ["Effects"]));
+                None
+            }
+        }
+    }
+
+    fn cells_table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
         let fields = self.fields(node, "a table", &FIELDS)?;
-        let rows = fields.get("rows").map(|node| self.names(node));
+        let rows = fields.get("rows").map(|node| self.rows(node));
         let columns = fields.get("columns").map(|node| self.names(node));
-        let cells = match (fields.get("cell"), fields.get("cells")) {
+        let cells = self.cells(node, &fields);
+        let baseline = fields.get("baseline").map(|node| {
+            self.entries(node, "a baseline", |_, axis, label| {
+                Some((axis, Name { text: label.label(), span: label.span }))
+            })
+        });
+        let test = fields.get("test").map(|node| self.word(node, "a test", &Test::ALL));
+        let placings = [("Beside", Placing::Beside), ("Rows", Placing::Rows)];
+        let published = fields.get("published").map(|node| self.word(node, "a place", &placings));
+        let (form, rows) = rows.unwrap_or_else(|| Some((FormDraft::Cells, Vec::new())))?;
+        Some(TableDraft {
+            name,
+            form,
+            rows,
+            columns: columns.unwrap_or_else(|| Some(Vec::new()))?,
+            cells: cells?,
+            baseline: baseline.unwrap_or_else(|| Some(Vec::new()))?,
+            test: test.unwrap_or_else(|| Some(Test::default()))?,
+            published: published.unwrap_or_else(|| Some(Placing::default()))?,
+        })
+    }
+
+    /// Axes, or the form of sweep whose points are the rows.
+    fn rows(&mut self, node: &Node) -> Option<(FormDraft, Vec<Name>)> {
+        match node.value {
+            Value::Name(_) => {
+                let form = self.word(node, "a form of sweep that gives rows", &Around::ALL)?;
+                Some((FormDraft::Ablation(form, node.span), Vec::new()))
+            }
+            _ => Some((FormDraft::Cells, self.names(node)?)),
+        }
+    }
+
+    fn effects_table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
+        let fields = self.fields(node, "`Effects`", &EFFECTS)?;
+        let axes = self.required(node, "`Effects`", &fields, "axes").and_then(|node| self.names(node));
+        let rows = fields.get("rows").map(|node| self.names(node));
+        let interactions = fields.get("interactions").map(|node| {
+            decode(node)
+                .map_err(|errors| self.wrong.extend(errors))
+                .ok()
+                .map(|is_so: bool| (is_so, node.span))
+        });
+        let cells = self.cells(node, &fields)?;
+        let (axes, interactions) = (axes?, interactions.unwrap_or(Some((false, node.span)))?);
+        for cell in cells.iter().filter(|cell| !cell.cell.show.is_mean()) {
+            let error = Diagnostic::new(cell.span, "an effect is a difference of means");
+            self.wrong.push(error.help("write `MeanCi`, `MeanStd` or `Mean`"));
+        }
+        let needed = if interactions.0 { 2 } else { 1 };
+        if axes.len() < needed {
+            let what = if interactions.0 { "interactions need two axes" } else { "effects need an axis" };
+            self.wrong.push(Diagnostic::new(interactions.1, what).help("write `axes: [\"graph.k\", ..]`"));
+        }
+        Some(TableDraft {
+            name,
+            form: FormDraft::Effects { axes, interactions: interactions.0 },
+            rows: rows.unwrap_or_else(|| Some(Vec::new()))?,
+            columns: Vec::new(),
+            cells,
+            baseline: Vec::new(),
+            test: Test::default(),
+            published: Placing::default(),
+        })
+    }
+
+    /// What is written as `cell` or `cells`.
+    fn cells(&mut self, node: &Node, fields: &BTreeMap<&str, &Node>) -> Option<Vec<CellDraft>> {
+        match (fields.get("cell"), fields.get("cells")) {
             (Some(node), None) => self
                 .cell(node)
                 .map(|(cell, span)| vec![CellDraft { title: cell.metric.metric.clone(), cell, span }]),
@@ -31,28 +115,11 @@ impl Reader<'_> {
                 None
             }
             (None, None) => {
-                let error = Diagnostic::new(node.span, "a table needs `cell` or `cells`");
+                let error = Diagnostic::new(node.name_span(), "a table needs `cell` or `cells`");
                 self.wrong.push(error.help("write `cell: MeanStd(\"probe.accuracy\")`"));
                 None
             }
-        };
-        let baseline = fields.get("baseline").map(|node| {
-            self.entries(node, "a baseline", |_, axis, label| {
-                Some((axis, Name { text: label.label(), span: label.span }))
-            })
-        });
-        let test = fields.get("test").map(|node| self.word(node, "a test", &Test::ALL));
-        let placings = [("Beside", Placing::Beside), ("Rows", Placing::Rows)];
-        let published = fields.get("published").map(|node| self.word(node, "a place", &placings));
-        Some(TableDraft {
-            name,
-            rows: rows.unwrap_or_else(|| Some(Vec::new()))?,
-            columns: columns.unwrap_or_else(|| Some(Vec::new()))?,
-            cells: cells?,
-            baseline: baseline.unwrap_or_else(|| Some(Vec::new()))?,
-            test: test.unwrap_or_else(|| Some(Test::default()))?,
-            published: published.unwrap_or_else(|| Some(Placing::default()))?,
-        })
+        }
     }
 
     /// One of some words.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polars::prelude::*;
 
-use super::origin::Origin;
+use super::origin::{notes, usual_devices};
 use super::published::Published;
+use super::sample::{Sample, number, numbers, show, shown, signed};
 use super::trials::{PIPELINE, Trials, instance_column, origin_column, state_column};
-use super::{Cell, Column, NOTHING, Numbers, Rank, Row, Table};
-use crate::pipeline::{self, Better, MetricRef, Placing, Show, TableSpec};
+use super::{Cell, Column, NOTHING, Rank, Row, Table, effects};
+use crate::pipeline::{self, Around, Better, Form, MetricRef, Placing, Show, TableSpec};
 use crate::rows::Value;
-use crate::stats::{Test, ci95, grain, holm, mean, median, std};
+use crate::stats::{Test, grain, holm, mean};
 
 /// Below this, a corrected p-value gets a star.
 const SIGNIFICANT: f64 = 0.05;
@@ -19,15 +20,22 @@ const SIGNIFICANT: f64 = 0.05;
 ///
 /// Rows are the declared row axes, then any axis that reaches the cells and was not declared, so that nothing is ever
 /// averaged but seeds. Where a row axis does not reach a row, its heading cell shows `–`; where a column axis does not,
-/// the value stands in each of its columns.
+/// the value stands in each of its columns. The points of an ablation are the innermost rows, so that each stands below
+/// the one it is compared with.
 ///
 /// # Errors
 /// Where the trials lack a metric of the table.
 pub fn build(trials: &Trials, spec: &TableSpec, published: &[Published]) -> PolarsResult<Table> {
+    if let Form::Effects { axes, interactions } = &spec.form {
+        return effects::build(trials, spec, axes, *interactions);
+    }
     let present = |name: &&String| trials.axes.contains(name);
     let column_axes: Vec<&String> = spec.columns.iter().filter(present).collect();
     let further = trials.axes.iter().filter(|name| !spec.rows.contains(name) && !spec.columns.contains(name));
-    let row_axes: Vec<&String> = spec.rows.iter().filter(present).chain(further).collect();
+    let mut row_axes: Vec<&String> = spec.rows.iter().filter(present).chain(further).collect();
+    if let Form::Ablation(ablation) = &spec.form {
+        row_axes.sort_by_key(|axis| *axis == ablation.form.heading());
+    }
     Builder::new(trials, spec, row_axes, column_axes)?.table(published)
 }
 
@@ -49,6 +57,7 @@ pub fn by(trials: &Trials, axes: &[String], metrics: &[MetricRef]) -> PolarsResu
     };
     let spec = TableSpec {
         name: format!("by {}", axes.join(", ")),
+        form: Form::Cells,
         rows: axes.to_vec(),
         columns: Vec::new(),
         cells: metrics.iter().map(cell).collect(),
@@ -68,11 +77,11 @@ pub fn by(trials: &Trials, axes: &[String], metrics: &[MetricRef]) -> PolarsResu
 type Key = Vec<Option<String>>;
 
 /// Whether `key` names every axis as `other` does, or not at all.
-fn covers(key: &[Option<String>], other: &[Option<String>]) -> bool {
+pub(super) fn covers<T: PartialEq>(key: &[Option<T>], other: &[Option<T>]) -> bool {
     key.iter().zip(other).all(|(mine, theirs)| mine.is_none() || mine == theirs)
 }
 
-fn distinct<T: Ord + Clone>(keys: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn distinct<T: Ord + Clone>(keys: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = BTreeSet::new();
     keys.filter(|key| seen.insert(key.clone())).collect()
 }
@@ -81,49 +90,6 @@ fn distinct<T: Ord + Clone>(keys: impl Iterator<Item = T>) -> Vec<T> {
 struct Group {
     key: Key,
     rows: Vec<IdxSize>,
-}
-
-/// A metric over the instances of a group.
-#[derive(Default)]
-struct Sample {
-    /// Those that have a value.
-    instances: Vec<u32>,
-    /// Of each of them.
-    seeds: Vec<Option<u64>>,
-    /// Of each of them.
-    values: Vec<f64>,
-    /// Instances in all.
-    of: usize,
-    /// State → how many instances have it; those that are done have a value, or report none.
-    states: BTreeMap<String, usize>,
-    origin: Origin,
-}
-
-impl Sample {
-    /// The values of this and of another sample, seed by seed; a sample of one value without a seed is the same for each.
-    fn pairs(&self, other: &Self) -> (Vec<f64>, Vec<f64>) {
-        match (self.alone(), other.alone()) {
-            (Some(mine), _) => (vec![mine; other.values.len()], other.values.clone()),
-            (None, Some(theirs)) => (self.values.clone(), vec![theirs; self.values.len()]),
-            (None, None) => {
-                let theirs: HashMap<_, _> = other.seeds.iter().zip(&other.values).collect();
-                let pairs = self.seeds.iter().zip(&self.values);
-                pairs.filter_map(|(seed, &mine)| Some((mine, **theirs.get(seed)?))).unzip()
-            }
-        }
-    }
-
-    /// Its value, where it is one without a seed.
-    fn alone(&self) -> Option<f64> {
-        match (self.seeds.as_slice(), self.values.as_slice()) {
-            ([None], [value]) => Some(*value),
-            _ => None,
-        }
-    }
-
-    fn count(&self, state: Value) -> usize {
-        self.states.get(state.state()).copied().unwrap_or(0)
-    }
 }
 
 struct Builder<'a> {
@@ -155,7 +121,13 @@ impl<'a> Builder<'a> {
 
     fn table(&self, published: &[Published]) -> PolarsResult<Table> {
         let rows = self.row_axes.len();
-        let keys = distinct(self.groups.iter().map(|group| group.key[..rows].to_vec()));
+        let mut keys = distinct(self.groups.iter().map(|group| group.key[..rows].to_vec()));
+        if let Form::Ablation(_) = self.spec.form {
+            let outer = |key: &Key| key.split_last().map(|(_, outer)| outer.to_vec());
+            let places: BTreeMap<Option<Key>, usize> =
+                distinct(keys.iter().map(outer)).into_iter().zip(0..).collect();
+            keys.sort_by_key(|key| places[&outer(key)]);
+        }
         let columns = distinct(self.groups.iter().map(|group| group.key[rows..].to_vec()));
         // A result that a column axis does not reach holds for each of the axis' values, so it stands in all their columns.
         let columns: Vec<Key> = columns
@@ -171,6 +143,9 @@ impl<'a> Builder<'a> {
             notes: Vec::new(),
             remarks: Vec::new(),
         };
+        if let Form::Ablation(ablation) = &self.spec.form {
+            table.remarks.push(ablation.told.clone());
+        }
         let place: BTreeMap<&[Option<String>], usize> =
             keys.iter().enumerate().map(|(row, key)| (key.as_slice(), row)).collect();
         let width = self.spec.cells.len();
@@ -219,7 +194,7 @@ impl<'a> Builder<'a> {
             all.push(pairs.map(|((_, cell), sample)| show(cell, sample)).collect());
         }
         self.compare(&mut all, table);
-        let usual = self.usual_devices();
+        let usual = usual_devices(self.samples.iter().flatten().map(|sample| &sample.origin));
         for (cells, samples) in all.iter_mut().zip(&self.samples) {
             for (cell, sample) in cells.iter_mut().zip(samples) {
                 for note in notes(&sample.origin, &usual) {
@@ -233,30 +208,30 @@ impl<'a> Builder<'a> {
     /// Sets each cell beside the baseline's.
     fn compare(&self, all: &mut [Vec<Cell>], table: &mut Table) {
         let axes = [self.row_axes.as_slice(), self.column_axes.as_slice()].concat();
-        let fixed: Vec<(usize, &String)> = self
-            .spec
-            .baseline
-            .iter()
-            .filter_map(|(axis, label)| Some((axes.iter().position(|known| *known == axis)?, label)))
-            .collect();
-        if fixed.is_empty() {
-            return;
-        }
+        let place = |axis: &str| axes.iter().position(|known| *known == axis);
+        let of_all: Vec<(usize, &String)> =
+            self.spec.baseline.iter().filter_map(|(axis, label)| Some((place(axis)?, label))).collect();
+        // Of each group: the labels that the one it is compared with has in place of its own.
+        let fixed = |group: &Group| match &self.spec.form {
+            Form::Ablation(ablation) => {
+                let at = place(ablation.form.heading())?;
+                Some(vec![(at, ablation.before(group.key[at].as_deref()?)?)])
+            }
+            Form::Cells | Form::Effects { .. } => Some(of_all.clone()).filter(|fixed| !fixed.is_empty()),
+        };
         // Cells that show the same results of the same metric are one comparison.
         let mut known: HashMap<(String, &[u32], &[u32]), usize> = HashMap::new();
         let mut tested: Vec<f64> = Vec::new();
         let mut tests_of: Vec<((usize, usize), usize)> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            let Some(baseline) = self.baseline(&group.key, &fixed).filter(|&baseline| baseline != index)
-            else {
-                continue;
-            };
+            let baseline = fixed(group).and_then(|fixed| self.baseline(&group.key, &fixed));
+            let Some(baseline) = baseline.filter(|&baseline| baseline != index) else { continue };
             for (at, (_, spec)) in self.spec.cells.iter().enumerate() {
                 let (sample, other) = (&self.samples[index][at], &self.samples[baseline][at]);
                 let (mine, theirs) = sample.pairs(other);
                 let difference = match spec.show {
                     Show::Count => None,
-                    _ if is_mean(spec) => {
+                    _ if spec.show.is_mean() => {
                         let differences: Vec<f64> = mine.iter().zip(&theirs).map(|(a, b)| a - b).collect();
                         let p = self.spec.test.p(&differences, grain(mine.iter().chain(&theirs).copied()));
                         // A value without seeds is one value, however often it is paired.
@@ -292,9 +267,20 @@ impl<'a> Builder<'a> {
         if all.iter().flatten().all(|cell| cell.numbers.difference.is_none()) {
             return;
         }
-        let told: Vec<String> = fixed.iter().map(|(at, label)| format!("{}={label}", axes[*at])).collect();
+        let told = match &self.spec.form {
+            Form::Ablation(ablation) => match ablation.form {
+                Around::Ladder => "the step before".to_owned(),
+                Around::OneAtATime | Around::LeaveOneOut => ablation.form.first().to_owned(),
+            },
+            Form::Cells | Form::Effects { .. } => {
+                let labels = of_all.iter().map(|(at, label)| format!("{}={label}", axes[*at]));
+                labels.collect::<Vec<_>>().join(", ")
+            }
+        };
         let tests = match tested.len() {
-            0 if !self.spec.cells.iter().any(|(_, cell)| is_mean(cell)) => "only means are tested".to_owned(),
+            0 if !self.spec.cells.iter().any(|(_, cell)| cell.show.is_mean()) => {
+                "only means are tested".to_owned()
+            }
             0 => "no test with fewer than two common seeds or equal differences".to_owned(),
             n => format!(
                 "* p < {SIGNIFICANT} in a {} over seeds, Holm-corrected for {n} comparison{}",
@@ -302,7 +288,7 @@ impl<'a> Builder<'a> {
                 if n == 1 { "" } else { "s" }
             ),
         };
-        table.remarks.push(format!("in parentheses: difference to {}; {tests}", told.join(", ")));
+        table.remarks.push(format!("in parentheses: difference to {told}; {tests}"));
     }
 
     /// The group that has the baseline's labels and is like this one otherwise. Axes that do not reach it are passed over.
@@ -316,26 +302,6 @@ impl<'a> Builder<'a> {
             let has = |group: &Group| fixed.iter().all(|(axis, _)| group.key[*axis] == wanted[*axis]);
             self.groups.iter().position(|group| has(group) && covers(&group.key, &wanted))
         })
-    }
-
-    /// Stage → the families of devices that most groups have it from, where groups differ.
-    fn usual_devices(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let mut counts: BTreeMap<&String, BTreeMap<&BTreeSet<String>, usize>> = BTreeMap::new();
-        for sample in self.samples.iter().flatten() {
-            for (stage, families) in &sample.origin.devices {
-                *counts.entry(stage).or_default().entry(families).or_default() += 1;
-            }
-        }
-        let differing = counts
-            .into_iter()
-            .filter(|(_, counts)| counts.len() > 1 || counts.keys().any(|families| families.len() > 1));
-        let usual = differing.map(|(stage, counts)| {
-            let most = counts.values().copied().max().unwrap_or(0);
-            let usual =
-                counts.into_iter().find(|(_, count)| *count == most).map(|(families, _)| families.clone());
-            (stage.clone(), usual.unwrap_or_default())
-        });
-        usual.collect()
     }
 
     /// Adds what others have published.
@@ -464,7 +430,7 @@ impl<'a> Builder<'a> {
 
 impl Table {
     /// The index of a footnote, which is added where it is not there yet.
-    fn note(&mut self, text: String) -> usize {
+    pub(super) fn note(&mut self, text: String) -> usize {
         self.notes.iter().position(|note| *note == text).unwrap_or_else(|| {
             self.notes.push(text);
             self.notes.len() - 1
@@ -474,23 +440,6 @@ impl Table {
 
 fn is_oracle(table: &Table, cell: &Cell) -> bool {
     cell.notes.iter().any(|&note| table.notes[note] == super::Caveat::Oracle.note())
-}
-
-/// What a reader must know of where a cell's results come from.
-fn notes(origin: &Origin, usual: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    let listed = |families: &BTreeSet<String>| families.iter().cloned().collect::<Vec<_>>().join(" and ");
-    let mut odd: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
-    for (stage, families) in &origin.devices {
-        if let Some(usual) = usual.get(stage).filter(|usual| *usual != families || families.len() > 1) {
-            odd.entry((listed(families), listed(usual))).or_default().push(stage);
-        }
-    }
-    let devices = odd.into_iter().map(|((here, usual), stages)| {
-        let elsewhere = if here == usual { String::new() } else { format!(", elsewhere on {usual}") };
-        format!("{} on {here}{elsewhere}", stages.join(", "))
-    });
-    let caveats = origin.caveats.iter().map(|caveat| caveat.note().to_owned());
-    devices.chain(caveats).collect()
 }
 
 /// The rows that agree in `axes`, in order of first appearance.
@@ -556,85 +505,4 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
         sample
     };
     Ok(groups.iter().map(sample).collect())
-}
-
-/// The statistics of some values, of which there should be `of`.
-fn numbers(values: &[f64], of: usize) -> Numbers {
-    Numbers {
-        n: values.len(),
-        of,
-        mean: mean(values),
-        std: std(values),
-        ci95: ci95(values),
-        median: median(values),
-        min: values.iter().copied().reduce(f64::min),
-        max: values.iter().copied().reduce(f64::max),
-        ..Numbers::default()
-    }
-}
-
-/// What a cell says of a sample: the statistic over the trials that have a value, with how many of them there are where some
-/// lack one.
-fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
-    let mut numbers = numbers(&sample.values, sample.of);
-    numbers.shown = shown(spec, &numbers);
-    let left =
-        [Value::Failed, Value::Running, Value::Missing].map(|state| (state.state(), sample.count(state)));
-    let Some(value) = numbers.shown else {
-        let word =
-            left.iter().find(|(_, count)| *count > 0).map_or(Value::Unreported.state(), |(word, _)| word);
-        return Cell { text: word.to_owned(), numbers, ..Cell::default() };
-    };
-    let text = |value| number(spec, value, Some(value));
-    let mut text = match (spec.show, numbers.std, numbers.ci95) {
-        (Show::MeanStd, Some(std), _) => format!("{} ± {}", text(value), number(spec, std, Some(value))),
-        (Show::MeanCi, _, Some(half)) => {
-            let bound = |bound| number(spec, bound, Some(value));
-            format!("{} [{}, {}]", text(value), bound(value - half), bound(value + half))
-        }
-        (Show::Count, ..) => numbers.n.to_string(),
-        (Show::MeanStd | Show::MeanCi | Show::Mean | Show::Median | Show::Best, ..) => text(value),
-    };
-    if numbers.n < numbers.of {
-        let why = left.iter().filter(|(word, count)| *count > 0 && *word != Value::Missing.state());
-        let why: String = why.map(|(word, count)| format!(", {count} {word}")).collect();
-        text.push_str(&format!(" ({} of {}{why})", numbers.n, numbers.of));
-    }
-    Cell { text, numbers, ..Cell::default() }
-}
-
-/// Whether a cell shows a mean, which is what tests are about.
-fn is_mean(spec: &pipeline::Cell) -> bool {
-    matches!(spec.show, Show::MeanStd | Show::MeanCi | Show::Mean)
-}
-
-/// The number a cell shows first.
-fn shown(spec: &pipeline::Cell, numbers: &Numbers) -> Option<f64> {
-    match (spec.show, spec.better) {
-        (Show::MeanStd | Show::MeanCi | Show::Mean, _) => numbers.mean,
-        (Show::Median, _) => numbers.median,
-        (Show::Best, Some(Better::Lower)) => numbers.min,
-        (Show::Best, Some(Better::Higher) | None) => numbers.max,
-        (Show::Count, _) => numbers.mean.map(|_| numbers.n as f64),
-    }
-}
-
-/// A value in the unit of its cell, with as many digits as suit `beside`, or itself.
-fn number(spec: &pipeline::Cell, value: f64, beside: Option<f64>) -> String {
-    let scale = if spec.percent { 100.0 } else { 1.0 };
-    let size = (beside.unwrap_or(value) * scale).abs();
-    let digits = match spec.digits {
-        Some(digits) => digits,
-        None if spec.percent || size >= 100.0 => 1,
-        None => 3,
-    };
-    let text = format!("{:.digits$}", value * scale);
-    // A small negative number is not shown as -0.
-    if text.trim_start_matches(['-', '0', '.']).is_empty() { text.replace('-', "") } else { text }
-}
-
-/// A difference with its sign.
-fn signed(spec: &pipeline::Cell, difference: f64, beside: Option<f64>) -> String {
-    let text = number(spec, difference, beside);
-    if text.starts_with('-') { text } else { format!("+{text}") }
 }

@@ -99,6 +99,9 @@ fn escaped(text: &str) -> String {
             '"' => escaped.push_str("\\textquotedblright{}"),
             '`' => escaped.push_str("\\textasciigrave{}"),
             '±' => escaped.push_str("$\\pm$"),
+            '×' => escaped.push_str("$\\times$"),
+            'η' => escaped.push_str("$\\eta$"),
+            '²' => escaped.push_str("$^2$"),
             '–' => escaped.push_str(if escaped.ends_with('-') { "{}--" } else { "--" }),
             // A minus, not a hyphen, before a number.
             '-' if chars.peek().is_some_and(char::is_ascii_digit)

@@ -113,3 +113,42 @@ impl Origins {
         Self { distinct, of }
     }
 }
+
+/// Stage → the families of devices that most have it from, where some differ.
+pub(super) fn usual_devices<'a>(
+    origins: impl Iterator<Item = &'a Origin>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut counts: BTreeMap<&String, BTreeMap<&BTreeSet<String>, usize>> = BTreeMap::new();
+    for origin in origins {
+        for (stage, families) in &origin.devices {
+            *counts.entry(stage).or_default().entry(families).or_default() += 1;
+        }
+    }
+    let differing = counts
+        .into_iter()
+        .filter(|(_, counts)| counts.len() > 1 || counts.keys().any(|families| families.len() > 1));
+    let usual = differing.map(|(stage, counts)| {
+        let most = counts.values().copied().max().unwrap_or(0);
+        let usual =
+            counts.into_iter().find(|(_, count)| *count == most).map(|(families, _)| families.clone());
+        (stage.clone(), usual.unwrap_or_default())
+    });
+    usual.collect()
+}
+
+/// What a reader must know of where a cell's results come from.
+pub(super) fn notes(origin: &Origin, usual: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let listed = |families: &BTreeSet<String>| families.iter().cloned().collect::<Vec<_>>().join(" and ");
+    let mut odd: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    for (stage, families) in &origin.devices {
+        if let Some(usual) = usual.get(stage).filter(|usual| *usual != families || families.len() > 1) {
+            odd.entry((listed(families), listed(usual))).or_default().push(stage);
+        }
+    }
+    let devices = odd.into_iter().map(|((here, usual), stages)| {
+        let elsewhere = if here == usual { String::new() } else { format!(", elsewhere on {usual}") };
+        format!("{} on {here}{elsewhere}", stages.join(", "))
+    });
+    let caveats = origin.caveats.iter().map(|caveat| caveat.note().to_owned());
+    devices.chain(caveats).collect()
+}

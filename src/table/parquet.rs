@@ -37,7 +37,7 @@ impl Table {
         columns.push(Series::new("n".into(), counts));
         let trials: Vec<u64> = cells.iter().map(|(.., cell)| cell.numbers.of as u64).collect();
         columns.push(Series::new("trials".into(), trials));
-        let statistics: [(&str, Statistic); 10] = [
+        let statistics: [(&str, Statistic); 11] = [
             ("mean", |numbers| numbers.mean),
             ("std", |numbers| numbers.std),
             ("ci95", |numbers| numbers.ci95),
@@ -48,6 +48,7 @@ impl Table {
             ("p", |numbers| numbers.p),
             ("p_holm", |numbers| numbers.p_holm),
             ("published", |numbers| numbers.published),
+            ("share", |numbers| numbers.share),
         ];
         for (name, statistic) in statistics {
             let values: Vec<Option<f64>> = cells.iter().map(|(.., cell)| statistic(&cell.numbers)).collect();

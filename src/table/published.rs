@@ -5,7 +5,7 @@ use std::io::Cursor;
 use polars::prelude::*;
 
 use crate::graph::Axis;
-use crate::pipeline::{Cell, TableSpec};
+use crate::pipeline::{Cell, Form, TableSpec};
 
 /// The columns that are not axes.
 const CELL: &str = "cell";
@@ -39,6 +39,9 @@ impl Published {
     /// # Errors
     /// The first thing wrong with it, in a sentence.
     pub fn read(text: &str, spec: &TableSpec, axes_of: &[Axis]) -> Result<Vec<Self>, String> {
+        if let Form::Effects { .. } = spec.form {
+            return Err(format!("`{}` shows effects, beside which no values stand", spec.name));
+        }
         let options = CsvReadOptions::default().with_has_header(true).with_infer_schema_length(Some(0));
         let frame = options.into_reader_with_file_handle(Cursor::new(text.as_bytes())).finish();
         let frame = frame.map_err(|error| format!("it is not a CSV file with a heading: {error}"))?;

@@ -1,5 +1,6 @@
 //! Trials as a Polars frame: a row for each point and seed that some metrics can tell apart.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Seek, Write};
 
 use ablate_stage::cache::ActionDigest;
@@ -8,7 +9,7 @@ use polars::prelude::*;
 use super::origin::{Origin, Origins};
 use super::select::Filter;
 use crate::graph::{Graph, InstanceId};
-use crate::pipeline::MetricRef;
+use crate::pipeline::{Ablation, AblationPoint, Form, MetricRef, TableSpec};
 use crate::rows::{Outcome, Rows, Value, gather};
 
 /// The column of seeds.
@@ -82,6 +83,62 @@ impl Trials {
         let frame = DataFrame::new(rows.rows.len(), columns)?;
         let seeds = graph.instances.iter().map(|instance| instance.seed).collect();
         Ok(Self { frame, axes, origins: origins.distinct, seeds })
+    }
+
+    /// The rows that a table is made of: of its metrics, and where its rows are the points of an ablation, with these as an axis in
+    /// place of those they stand for.
+    ///
+    /// # Errors
+    /// Where two columns have one name.
+    pub fn of<'a>(
+        graph: &Graph,
+        spec: &TableSpec,
+        outcome: impl Fn(InstanceId) -> Outcome<'a>,
+    ) -> PolarsResult<Self> {
+        let trials = Self::gather(graph, &spec.metrics(), outcome)?;
+        match &spec.form {
+            Form::Ablation(ablation) => trials.ablated(graph, ablation),
+            Form::Cells | Form::Effects { .. } => Ok(trials),
+        }
+    }
+
+    /// Those of the points of an ablation, point by point. A result that several points share is a row of each.
+    fn ablated(mut self, graph: &Graph, ablation: &Ablation) -> PolarsResult<Self> {
+        let columns = self.frame.columns().iter();
+        let stages: Vec<String> =
+            columns.filter_map(|column| Some(column.name().strip_suffix(INSTANCE)?.to_owned())).collect();
+        let mut points_of: HashMap<Vec<Option<u32>>, BTreeSet<usize>> = HashMap::new();
+        let axes: Vec<usize> = ablation.points[0].values.iter().map(|(axis, _)| *axis).collect();
+        let values = |point: &AblationPoint| point.values.iter().map(|(_, value)| Some(*value)).collect();
+        let places: HashMap<Vec<Option<usize>>, usize> =
+            ablation.points.iter().map(values).zip(0..).collect();
+        for trial in &graph.trials {
+            let values: Vec<Option<usize>> = axes.iter().map(|&axis| trial.point[axis]).collect();
+            if let Some(&at) = places.get(&values) {
+                let reporter = |stage: &String| trial.instances.get(stage.as_str()).map(|id| id.0 as u32);
+                points_of.entry(stages.iter().map(reporter).collect()).or_default().insert(at);
+            }
+        }
+        let reporters: Vec<&UInt32Chunked> = stages
+            .iter()
+            .map(|stage| self.frame.column(&instance_column(stage))?.u32())
+            .collect::<PolarsResult<_>>()?;
+        let mut rows: Vec<(usize, IdxSize)> = Vec::new();
+        for row in 0..self.frame.height() {
+            let instances: Vec<Option<u32>> = reporters.iter().map(|column| column.get(row)).collect();
+            let points = points_of.get(&instances).into_iter().flatten();
+            rows.extend(points.map(|&point| (point, row as IdxSize)));
+        }
+        rows.sort_by_key(|(point, _)| *point);
+        let labels: Vec<&str> =
+            rows.iter().map(|(point, _)| ablation.points[*point].label.as_str()).collect();
+        let taken: Vec<IdxSize> = rows.iter().map(|(_, row)| *row).collect();
+        let mut frame = self.frame.take(&IdxCa::from_vec("rows".into(), taken))?;
+        let heading = ablation.form.heading();
+        frame.with_column(Column::new(heading.into(), labels))?;
+        self.axes.retain(|name| !axes.iter().any(|&axis| graph.axes[axis].name == *name));
+        self.axes.push(heading.to_owned());
+        Ok(Self { frame, ..self })
     }
 
     /// The rows of some metrics for programs: in place of origins and instances, for each stage that reports, `STAGE:action` (its key),

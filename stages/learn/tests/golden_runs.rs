@@ -35,6 +35,7 @@ fn the_same_fields_give_the_same_bytes() {
         KnnGraph { weight: EdgeWeight::InverseDegree, direction: Direction::Symmetric, ..KnnGraph::new(4) };
     let sage = Architecture::Sage { layers: 2 };
     let refine = GnnRefine { arch: sage, hidden: 6, epochs: 3, parts: 2, ..GnnRefine::default() };
+    let projection = |layout| Projection { layout, ..Projection::default() };
     let found = [
         line(&bench, &graph, &[embeddings]),
         line(&bench, &refine, &[embeddings, ("graph", "KnnGraph/graph")]),
@@ -42,15 +43,18 @@ fn the_same_fields_give_the_same_bytes() {
         line(&bench, &KnnEval::default(), &[embeddings]),
         line(&bench, &Cluster { n_init: 2, ..Cluster::default() }, &[embeddings]),
         line(&bench, &ClusterEval::default(), &[("assignment", "Cluster/assignment")]),
-        line(&bench, &Projection { layout: Layout::Pca, ..Projection::default() }, &[embeddings]),
+        line(&bench, &projection(Layout::TSne { perplexity: 10.0, epochs: 50 }), &[embeddings]),
+        line(&bench, &projection(Layout::Umap { neighbours: 8, min_dist: 0.1, epochs: 20 }), &[embeddings]),
     ];
     let recorded = [
         "KnnGraph 2 graph a4c47921a2c9 metrics c5f032ee2f96",
-        "GnnRefine 2 curve 544dc4b99496 embeddings 9dad6b37e59f",
+        "GnnRefine 3 curve 544dc4b99496 embeddings 9dad6b37e59f metrics 8a6e32d3e577",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
         "Cluster 2 assignment 8b563c688ba7",
         "ClusterEval 1 metrics 9e890d27570f",
+        "Projection 1 metrics 08f1e4c4644f points 604d39c0b929",
+        "Projection 1 metrics cabbf31be0be points f67633677729",
     ];
     assert_eq!(
         found, recorded,

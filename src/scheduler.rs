@@ -429,8 +429,11 @@ impl Scheduler {
         if again {
             self.advance(instances.into_iter().collect(), effects);
         } else {
+            // Those whose inputs cannot be made again are skipped by now.
             for id in instances {
-                self.end(id, Phase::Failed, effects);
+                if !self.phase(id).is_over() {
+                    self.end(id, Phase::Failed, effects);
+                }
             }
         }
     }

@@ -190,6 +190,27 @@ fn a_producer_that_fails_the_second_time_skips_who_lost_it() {
     assert!(scheduler.is_over());
 }
 
+/// 0 → 1 → 2 and 0 → 3. The third time 2 loses its input, 1 cannot be made again: 3 had lost 0, which then failed.
+#[test]
+fn who_loses_its_inputs_for_the_last_time_ends_once() {
+    let tasks = vec![task(&[], 1.0), task(&[0], 1.0), task(&[1], 1.0), task(&[0], 1.0)];
+    let mut scheduler = Scheduler::new(tasks, slots(2));
+    let effects = scheduler.start();
+    settle(&mut scheduler, effects);
+    on(&mut scheduler, Event::Finished(action(0)));
+    on(&mut scheduler, Event::Finished(action(1)));
+    for _ in 1..MOST_TRIES {
+        on(&mut scheduler, Event::Lost(action(2), vec![InstanceId(1)]));
+        on(&mut scheduler, Event::Finished(action(1)));
+    }
+    on(&mut scheduler, Event::Lost(action(3), vec![InstanceId(0)]));
+    on(&mut scheduler, Event::Failed(action(0)));
+    on(&mut scheduler, Event::Lost(action(2), vec![InstanceId(1)]));
+    let phases = [1, 2, 3].map(|id| scheduler.phase(InstanceId(id)));
+    assert_eq!(phases, [Phase::Skipped(InstanceId(0)); 3]);
+    assert!(scheduler.is_over());
+}
+
 #[test]
 fn nothing_starts_after_a_stop() {
     let mut scheduler = Scheduler::new(vec![task(&[], 1.0), task(&[], 1.0)], slots(1));

@@ -2,8 +2,8 @@
 //!
 //! The runner puts everything that happens outside into one order: replies of workers, their deaths, interrupts. It hands
 //! them to the [`scheduler`](crate::scheduler), carries out its effects, and tells an observer. It computes nothing
-//! itself: actions run in [worker](crate::worker) processes, one per slot, which live from their first action to the end
-//! of the run and are replaced when they die.
+//! itself: actions run in [worker](crate::worker) processes, one per slot, which live from their first action until the
+//! runner dismisses them and are replaced when they die.
 
 mod delays;
 mod run;
@@ -23,8 +23,8 @@ use crate::journal::{Counts, Event, Outcome};
 use crate::plan::{Keys, Plan, State};
 use crate::rows;
 use crate::scheduler::{Capacity, Scheduler};
-use run::{Run, tasks};
-use slots::{News, WorkerId};
+use run::{Run, Surroundings, tasks};
+use slots::{News, Slots, WorkerId};
 
 /// What a run works with.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Summary {
     pub outcome: Outcome,
     /// How many instances came to what end.
     pub counts: Counts,
+    /// Whether it was asked to stop, be it too late.
+    pub interrupted: bool,
     /// What became of each instance, by [`InstanceId`](crate::graph::InstanceId).
     pub ends: Vec<End>,
 }
@@ -64,7 +66,8 @@ impl Summary {
             State::Miss(_) | State::Pending(_) => End::Unfinished,
         });
         let ends: Vec<End> = results.collect();
-        Self { outcome: Outcome::Done, counts: Counts { cached: ends.len(), ..Counts::default() }, ends }
+        let counts = Counts { cached: ends.len(), ..Counts::default() };
+        Self { outcome: Outcome::Done, counts, interrupted: false, ends }
     }
 }
 
@@ -128,44 +131,51 @@ enum Message {
     Interrupt,
 }
 
-/// A run about to start.
+/// The workers, and what runs graphs on them, one after the other.
 pub struct Runner<'a> {
-    graph: &'a Graph,
     store: &'a Store,
     settings: &'a Settings,
+    slots: Slots,
     sender: Sender<Message>,
     messages: Receiver<Message>,
 }
 
 impl<'a> Runner<'a> {
-    /// A run of a graph.
-    pub fn new(graph: &'a Graph, store: &'a Store, settings: &'a Settings) -> Self {
+    /// One that has no worker yet.
+    pub fn new(store: &'a Store, settings: &'a Settings) -> Self {
         let (sender, messages) = mpsc::channel();
-        Self { graph, store, settings, sender, messages }
+        let slots = Slots::new(settings, store, sender.clone());
+        Self { store, settings, slots, sender, messages }
     }
 
-    /// What interrupts this run.
+    /// What interrupts the run that goes on, or else the next one.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(self.sender.clone())
     }
 
-    /// Runs what the plan lacks, and tells `observer` what happens.
+    /// Runs what the plan of a graph lacks, and tells `observer` what happens.
     ///
     /// # Errors
-    /// [`ExecuteError`]; what was running by then is killed. Failing stages are no error.
-    pub fn run(self, plan: Plan, observer: &mut dyn FnMut(Event)) -> Result<Summary, ExecuteError> {
+    /// [`ExecuteError`]; what is running by then is killed when the runner goes. Failing stages are no error.
+    pub fn run(
+        &mut self,
+        graph: &Graph,
+        plan: Plan,
+        observer: &mut dyn FnMut(Event),
+    ) -> Result<Summary, ExecuteError> {
         if plan.is_complete() {
             return Ok(Summary::cached(plan));
         }
         let capacity = self.settings.capacity.clone();
-        let scheduler = Scheduler::new(tasks(self.graph, &plan, &capacity), capacity);
+        let scheduler = Scheduler::new(tasks(graph, &plan, &capacity), capacity);
         let scheduler = scheduler.failing_fast(self.settings.fail_fast);
-        let keys = Keys::new(self.graph, &plan.files);
-        let mut run = Run::new(&self, keys, scheduler, plan.states, observer);
+        let keys = Keys::new(graph, &plan.files);
+        let surroundings = Surroundings { graph, store: self.store, settings: self.settings };
+        let mut run = Run::new(surroundings, &mut self.slots, keys, scheduler, plan.states, observer);
         run.start()?;
         while !run.is_over() {
             match run.next_deadline() {
-                None => run.take(self.messages.recv().expect("the run itself holds a sender"))?,
+                None => run.take(self.messages.recv().expect("the runner itself holds a sender"))?,
                 Some(at) => {
                     if let Ok(message) =
                         self.messages.recv_timeout(at.saturating_duration_since(Instant::now()))
@@ -177,5 +187,15 @@ impl<'a> Runner<'a> {
             }
         }
         Ok(run.finish())
+    }
+
+    /// Whether it starts nothing more once something failed.
+    pub fn fails_fast(&self) -> bool {
+        self.settings.fail_fast
+    }
+
+    /// Ends the workers, which are idle, and waits for them.
+    pub fn dismiss(self) {
+        self.slots.dismiss();
     }
 }

@@ -9,6 +9,7 @@
 //! own values and their inputs' identity: what does not reach a stage cannot split it.
 
 mod axis;
+mod budget;
 mod settings;
 mod sweep;
 mod table;
@@ -55,7 +56,8 @@ pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnos
     let Builder { instances, trials, mut wrong, .. } = builder;
     let axes = axes_of(pipeline);
     let tables = table::check(pipeline, &axes, &variants, &mut wrong);
-    wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes, trials, tables })
+    let budget = budget::check(pipeline, &mut wrong);
+    wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes, trials, tables, budget })
 }
 
 fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {

@@ -1,11 +1,13 @@
 //! The graph of a pipeline: stages × axes × seeds, wired and checked, before any cache is consulted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use ablate_stage::{DynStage, Request};
 
+use crate::budget::Budget;
 use crate::pipeline::TableSpec;
 use crate::syntax::Node;
 
@@ -38,6 +40,7 @@ pub struct Wire {
 }
 
 /// A stage at the axes that reach it: its own fields' and wires', and its ancestors'.
+#[derive(Clone)]
 pub struct Instance {
     /// The stage's name in the pipeline.
     pub stage: String,
@@ -67,6 +70,7 @@ pub struct Trial {
 }
 
 /// Every instance of a pipeline, each once, sources before consumers.
+#[derive(Clone)]
 pub struct Graph {
     /// The pipeline's name.
     pub name: String,
@@ -78,6 +82,16 @@ pub struct Graph {
     pub trials: Vec<Trial>,
     /// The tables the pipeline declares, in the order written.
     pub tables: Vec<TableSpec>,
+    /// How far the seeds go, where they are a budget: the trials are then all there may come to be.
+    pub budget: Option<Budget>,
+}
+
+/// Some trials of a graph, with nothing but what they are made of.
+pub struct Part<'g> {
+    /// The graph of these.
+    pub graph: Cow<'g, Graph>,
+    /// By its instances: the instance of the whole graph each is.
+    pub of: Vec<InstanceId>,
 }
 
 impl Graph {
@@ -130,16 +144,44 @@ impl Graph {
                 self.instance(id).inputs.values().for_each(|wire| needed[wire.from.0] = true);
             }
         }
+        self.keep(&needed)
+    }
+
+    /// The whole as a part.
+    pub fn whole(&self) -> Part<'_> {
+        Part { graph: Cow::Borrowed(self), of: self.ids().collect() }
+    }
+
+    /// Some of the trials, by their place, but without some instances and what comes after these.
+    pub fn part(&self, trials: &[bool], without: &BTreeSet<InstanceId>) -> Part<'static> {
+        let trials: Vec<Trial> = self
+            .trials
+            .iter()
+            .zip(trials)
+            .filter(|(_, wanted)| **wanted)
+            .map(|(trial, _)| trial.clone())
+            .collect();
+        let mut needed = vec![false; self.instances.len()];
+        trials.iter().flat_map(|trial| trial.instances.values()).for_each(|id| needed[id.0] = true);
+        let without: Vec<InstanceId> = without.iter().copied().collect();
+        without.iter().chain(&self.descendants(&without)).for_each(|id| needed[id.0] = false);
+        let of = self.ids().filter(|id| needed[id.0]).collect();
+        let graph = Self { trials, ..self.clone() };
+        Part { graph: Cow::Owned(graph.keep(&needed)), of }
+    }
+
+    /// The graph of these instances, which are all that any of them needs.
+    fn keep(self, needed: &[bool]) -> Self {
         let mut moved = Vec::with_capacity(needed.len());
         let mut kept = 0;
-        for &needed in &needed {
+        for &needed in needed {
             moved.push(InstanceId(kept));
             kept += usize::from(needed);
         }
-        let Self { name, instances, axes, trials, tables } = self;
+        let Self { name, instances, axes, trials, tables, budget } = self;
         let mut instances: Vec<Instance> = instances
             .into_iter()
-            .zip(&needed)
+            .zip(needed)
             .filter_map(|(instance, &needed)| needed.then_some(instance))
             .collect();
         let wires = instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
@@ -155,7 +197,7 @@ impl Graph {
         };
         let tables = tables.into_iter().filter(shows).collect();
         let trials = trials.collect();
-        Self { name, axes, trials, tables, instances }
+        Self { name, axes, trials, tables, instances, budget }
     }
 
     /// Every instance's id, sources before consumers.

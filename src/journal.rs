@@ -78,6 +78,13 @@ pub enum Event {
         /// The artifact that lists them: a JSON object, instance → action.
         listing: Digest,
     },
+    /// Cells need more seeds than a budget began with: further trials are to be run.
+    Added {
+        /// Trials.
+        trials: usize,
+        /// Of their instances that no trial had before, those whose result is in the store.
+        cached: usize,
+    },
     /// What the plan says of an instance that has no result.
     Planned {
         /// The instance.

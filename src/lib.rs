@@ -9,6 +9,7 @@
 //!
 //! The library never prints and never names a tensor backend; the command line in [`cli`] is its only face.
 
+pub mod budget;
 pub mod cli;
 pub mod command;
 pub mod decode;
@@ -29,6 +30,7 @@ pub mod repair;
 #[cfg(feature = "tables")]
 pub mod report;
 pub mod resources;
+pub mod rounds;
 pub mod rows;
 pub mod runs;
 pub mod scheduler;

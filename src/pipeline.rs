@@ -3,6 +3,7 @@
 mod compose;
 mod overrides;
 mod read;
+mod seeds;
 mod sweep;
 mod table;
 
@@ -31,8 +32,10 @@ pub struct Pipeline {
     pub axes: Vec<AxisSpec>,
     /// How the axes are combined; the grid of all of them where nothing is written.
     pub sweep: Option<Sweep>,
-    /// Distinct, in the order written; `[0]` where none are.
+    /// Distinct, in the order written; `[0]` where none are; of a budget, all it may come to.
     pub seeds: Vec<u64>,
+    /// How far the seeds go, where they are a budget.
+    pub until: Option<Until>,
     /// In the order written.
     pub tables: Vec<TableDraft>,
 }
@@ -158,6 +161,21 @@ pub enum Sweep {
 pub struct Choice {
     /// Axis → labels, any of which will do.
     pub axes: Vec<(Name, Vec<Name>)>,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// Seeds as a budget, as written: `Until(ci95: 0.3, max: 20)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Until {
+    /// The half of a 95 % confidence interval that is small enough, in the metric's own unit; finite and above 0.
+    pub ci95: f64,
+    /// With how many seeds a cell begins; at least 2, which an interval needs.
+    pub min: usize,
+    /// With how many seeds it ends in any case; at least `min`.
+    pub max: usize,
+    /// The metrics it is about, as `probe.accuracy`; those of all tables where none is named.
+    pub metrics: Vec<Name>,
     /// Where it was written.
     pub span: Span,
 }

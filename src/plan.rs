@@ -13,7 +13,7 @@ use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Rehash
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::graph::{Graph, InstanceId};
+use crate::graph::{Graph, InstanceId, Part};
 use crate::manifest::{Change, Manifest};
 
 /// What is known of an instance before anything runs.
@@ -161,6 +161,19 @@ impl Plan {
     /// The state of an instance.
     pub fn state(&self, id: InstanceId) -> &State {
         &self.states[id.0]
+    }
+
+    /// The plan of a part of the graph.
+    #[must_use]
+    pub fn of_part(&self, part: &Part<'_>) -> Self {
+        let place: HashMap<InstanceId, usize> = part.of.iter().copied().zip(0..).collect();
+        let state = |id: &InstanceId| match self.state(*id) {
+            State::Pending(on) => {
+                State::Pending(on.iter().filter_map(|on| place.get(on).copied().map(InstanceId)).collect())
+            }
+            known @ (State::Hit(..) | State::Miss(_)) => known.clone(),
+        };
+        Self { states: part.of.iter().map(state).collect(), files: self.files.clone() }
     }
 
     /// Whether every instance has its result.

@@ -68,7 +68,8 @@ impl<'a> Lines<'a> {
                     writeln!(self.out, "{began}")?;
                 }
             }
-            Event::Waiting { .. }
+            Event::Added { .. }
+            | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Resumed { .. }
             | Event::Progress { .. }
@@ -97,12 +98,12 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// On standard error, for this many instances of which `done` need nothing.
-    pub fn new(instances: usize, done: usize) -> Self {
+    /// On standard error, where `done` instances need nothing; others are counted as they are planned.
+    pub fn new(done: usize) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style =
             style("{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {msg} {elapsed}").progress_chars("=> ");
-        let total = all.add(ProgressBar::new(instances as u64).with_style(style).with_prefix("Running"));
+        let total = all.add(ProgressBar::new(done as u64).with_style(style).with_prefix("Running"));
         total.set_position(done as u64);
         total.enable_steady_tick(Duration::from_millis(250));
         Self { all, total, running: BTreeMap::new() }
@@ -110,6 +111,11 @@ impl Bars {
 
     fn show(&mut self, entry: &Entry) -> io::Result<()> {
         match &entry.event {
+            Event::Added { cached, .. } => {
+                self.total.inc_length(*cached as u64);
+                self.total.inc(*cached as u64);
+            }
+            Event::Planned { .. } => self.total.inc_length(1),
             Event::Waiting { instance } => self.bar(instance).set_message("another run is doing it"),
             Event::Started { instance, .. } => self.bar(instance).set_message(""),
             Event::Progress { instance, done, total, unit, note } => {
@@ -132,7 +138,6 @@ impl Bars {
             }
             Event::RunStarted { .. }
             | Event::Hits { .. }
-            | Event::Planned { .. }
             | Event::Ordered { .. }
             | Event::Resumed { .. }
             | Event::Advice { .. }
@@ -140,7 +145,8 @@ impl Bars {
         }
         self.total.set_message(format!("stages, {} running", self.running.len()));
         let worth_a_line = match &entry.event {
-            Event::Finished { .. }
+            Event::Added { .. }
+            | Event::Finished { .. }
             | Event::Failed { .. }
             | Event::Skipped { .. }
             | Event::Resumed { .. }
@@ -198,6 +204,9 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
             ("Running", format!("{pipeline} on {device}, {}", counted(*jobs, "job")))
         }
         Event::Hits { .. } | Event::Planned { .. } | Event::Ordered { .. } => return None,
+        Event::Added { trials, .. } => {
+            ("Adding", format!("seeds to cells that need them: {}", counted(*trials, "trial")))
+        }
         Event::Waiting { instance } => ("Waiting", format!("for another run to do {instance}")),
         Event::Started { instance, .. } => ("Started", instance.clone()),
         Event::Resumed { instance, from } => ("Resumed", format!("{instance} from {from}")),

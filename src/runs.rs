@@ -109,6 +109,7 @@ pub fn action_of(store: &Store, instance: &str) -> io::Result<Option<ActionDiges
         | Event::Finished { instance: of, action, .. }
         | Event::Cached { instance: of, action } => (of == instance).then_some(action),
         Event::RunStarted { .. }
+        | Event::Added { .. }
         | Event::Waiting { .. }
         | Event::Resumed { .. }
         | Event::Progress { .. }
@@ -149,6 +150,7 @@ pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
                 roots.actions.insert(action);
             }
             Event::RunStarted { .. }
+            | Event::Added { .. }
             | Event::Waiting { .. }
             | Event::Resumed { .. }
             | Event::Progress { .. }

@@ -14,6 +14,7 @@ mod origin;
 mod parquet;
 mod published;
 mod sample;
+mod seeds;
 mod select;
 mod terminal;
 mod trials;

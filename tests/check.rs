@@ -597,7 +597,7 @@ fn the_shape_of_the_file() {
        |
     10 |         seeds: [0, -1, 0],
        |                    ^^
-       = help: write whole numbers of at least 0, as `[0, 1, 2]`, or a range without its end, as `"0..3"`
+       = help: write whole numbers of at least 0, as `[0, 1, 2]`, a range without its end, as `"0..3"`, or a budget, as `Until(ci95: 0.01, max: 20)`
 
     error: seed `0` is written twice
       --> p.ron:10:24

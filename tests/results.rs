@@ -238,32 +238,12 @@ fn a_served_report_follows_what_runs() {
     server.wait().unwrap();
 }
 
-/// The fenced blocks of a page in order: info string, text, and where the text is.
-fn blocks(page: &str) -> Vec<(String, std::ops::Range<usize>)> {
-    let mut found = Vec::new();
-    let mut open: Option<(String, usize)> = None;
-    let mut at = 0;
-    for line in page.split_inclusive('\n') {
-        match (&open, line.strip_prefix("```")) {
-            (None, Some(info)) => open = Some((info.trim().to_owned(), at + line.len())),
-            (Some((info, from)), Some(_)) => {
-                found.push((info.clone(), *from..at));
-                open = None;
-            }
-            (_, None) => {}
-        }
-        at += line.len();
-    }
-    found
-}
-
 /// Every command of the guide is run, and what it prints is what stands below it; `ABLATE_UPDATE_BOOK=1 cargo test` writes it.
 #[test]
 fn the_guide_shows_what_its_commands_print() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/guides/tables.md");
-    let mut page = std::fs::read_to_string(&path).unwrap();
+    let page = common::page("guides/tables.md");
     let project = Project::new();
-    let found = blocks(&page);
+    let found = common::blocks(&page);
     let text = |info: &str| &page[found.iter().find(|(known, _)| known == info).unwrap().1.clone()];
     project.write("methods.ron", text("ron"));
     for (_, place) in found.iter().filter(|(info, _)| info == "ron,fragment") {
@@ -291,17 +271,5 @@ fn the_guide_shows_what_its_commands_print() {
         }
     }
     assert!(printed.len() >= 7);
-    let shown = page.clone();
-    for (place, stdout) in printed.into_iter().rev() {
-        page.replace_range(place, &stdout);
-    }
-    #[expect(clippy::disallowed_methods, reason = "a switch for people, as in other snapshot tests")]
-    if std::env::var_os("ABLATE_UPDATE_BOOK").is_some() {
-        std::fs::write(&path, &page).unwrap();
-        return;
-    }
-    assert!(
-        page == shown,
-        "guides/tables.md is out of date: run ABLATE_UPDATE_BOOK=1 cargo test --test results"
-    );
+    common::shows("guides/tables.md", printed);
 }

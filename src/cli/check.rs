@@ -28,8 +28,9 @@ pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
         (graph.instances.len(), "instance"),
         (graph.tables.len(), "table"),
     ];
-    let counts = counts.map(|(count, what)| match what {
-        "axis" if count != 1 => format!("{count} axes"),
+    let counts = counts.map(|(count, what)| match (what, &graph.budget) {
+        ("seed", Some(budget)) if budget.min < count => format!("{} to {count} seeds", budget.min),
+        ("axis", _) if count != 1 => format!("{count} axes"),
         _ => counted(count, what),
     });
     writeln!(context.out, "{} is sound: {}", args.source.file.display(), counts.join(", "))?;

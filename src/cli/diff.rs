@@ -91,6 +91,7 @@ fn members(store: &Store, run: &str) -> std::io::Result<Members> {
             Event::Skipped { instance, .. } => came(instance, None, End::Skipped, BTreeMap::new()),
             Event::RunStarted { .. }
             | Event::Ordered { .. }
+            | Event::Added { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Resumed { .. }

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::project::Source;
 use super::{Context, Failure, exit};
+use crate::budget::Budget;
 use crate::diagnostic::escape;
 use crate::graph::{Axis, Graph, InstanceId};
 use crate::progress::counted;
@@ -59,6 +60,10 @@ pub fn expand(args: &Expand, context: &mut Context<'_>) -> Result<u8, Failure> {
             counted(graph.trials.len(), "trial"),
             counted(graph.instances.len(), "instance"),
         );
+        if let Some(Budget { min, max, .. }) = &graph.budget {
+            writeln!(text, "of each point {min} to {max} seeds are run, as results need them")
+                .expect("a string");
+        }
         if with_points {
             text.push('\n');
             text.push_str(&points_text(&graph, &points, limit));

@@ -1,14 +1,15 @@
 //! `ablate plan`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use clap::Args;
 
 use super::project::{Project, Reading, Source};
 use super::why::reason_in_words;
 use super::{Context, Failure, exit, select};
+use crate::budget::Budget;
 use crate::forecast::Forecast;
-use crate::graph::InstanceId;
+use crate::graph::{Graph, InstanceId};
 use crate::plan::{History, Keys, State};
 use crate::progress::{about, counted};
 
@@ -44,11 +45,28 @@ impl Tally {
     }
 }
 
+/// How many seeds are wanted by what is known, and whether more may be.
+fn seeds_in_words(graph: &Graph, budget: &Budget, complete: bool) -> String {
+    let Budget { ci95, max, .. } = budget;
+    let mut points: BTreeMap<&[Option<usize>], usize> = BTreeMap::new();
+    graph.trials.iter().for_each(|trial| *points.entry(&trial.point).or_default() += 1);
+    let (least, most) = (points.values().min().unwrap_or(&0), points.values().max().unwrap_or(&0));
+    let wanted = if least == most { counted(*most, "seed") } else { format!("{least} to {most} seeds") };
+    if complete {
+        format!("{wanted} a point of at most {max}; no more are wanted")
+    } else if least == max {
+        format!("{wanted} a point, which is all there may be")
+    } else {
+        format!(
+            "{wanted} a point so far; `run` adds more, up to {max}, until 95 % intervals are within ± {ci95}"
+        )
+    }
+}
+
 /// Shows what is missing.
 pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = args.part.of(Project::open(&args.source, context)?)?;
+    let (project, plan) = args.part.of(Project::open(&args.source, context)?)?.wanted(&args.reading)?;
     let graph = &project.graph;
-    let plan = project.plan_with(&args.reading)?;
     let mut tallies: Vec<Tally> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for id in graph.ids() {
@@ -87,7 +105,7 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     let pending = graph.instances.len() - hits - misses;
     let stages = counted(graph.instances.len(), "stage");
     writeln!(context.out, "\n{stages}: {hits} cached, {misses} to run, {pending} pending on these")?;
-    if let Some(history) = &history {
+    if history.is_some() {
         let missing = graph.ids().filter(|&id| plan.state(id).result().is_none());
         let (time, unknown) = forecast.sum(graph, missing);
         let but = if unknown == 0 {
@@ -96,6 +114,11 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
             format!(", without {} never run", counted(unknown, "stage"))
         };
         writeln!(context.out, "about {} of work, by what stages took before{but}", about(time))?;
+    }
+    if let Some(budget) = &graph.budget {
+        writeln!(context.out, "{}", seeds_in_words(graph, budget, complete))?;
+    }
+    if let Some(history) = &history {
         writeln!(context.out)?;
         let keys = Keys::new(graph, &plan.files);
         for first in tallies.iter().filter_map(|tally| tally.misses.first()) {

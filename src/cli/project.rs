@@ -1,16 +1,19 @@
 //! A pipeline file, what it expands to, and where its store is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ablate_stage::cache::{Rehash, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
+use crate::budget::wanted;
 use crate::expand::expand;
 use crate::graph::Graph;
 use crate::journal;
 use crate::pipeline::{self, Overrides, Pipeline};
 use crate::plan::{Files, Plan, plan};
+use crate::rows::Outcome;
 use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
@@ -94,17 +97,35 @@ impl Project {
         Ok(Self { file, root, sources, graph, store })
     }
 
-    /// What is there and what is missing.
+    /// What its declared files hold.
+    pub fn files(&self, reading: &Reading) -> Result<Files, Failure> {
+        let rehash = if reading.rehash { Rehash::All } else { Rehash::Changed };
+        Files::read(&self.graph, &self.store, &self.root, rehash, journal::now())
+            .map_err(|error| Failure::new(exit::PIPELINE, error))
+    }
+
+    /// What is there and what is missing of all there may come to be.
     pub fn plan(&self) -> Result<Plan, Failure> {
         self.plan_with(&Reading::default())
     }
 
     /// The same, with declared files read as told.
     pub fn plan_with(&self, reading: &Reading) -> Result<Plan, Failure> {
-        let rehash = if reading.rehash { Rehash::All } else { Rehash::Changed };
-        let files = Files::read(&self.graph, &self.store, &self.root, rehash, journal::now())
-            .map_err(|error| Failure::new(exit::PIPELINE, error))?;
-        Ok(plan(&self.graph, &self.store, files))
+        Ok(plan(&self.graph, &self.store, self.files(reading)?))
+    }
+
+    /// With nothing but the trials that are wanted now, and what is there and what is missing of these.
+    pub fn wanted(mut self, reading: &Reading) -> Result<(Self, Plan), Failure> {
+        let plan = self.plan_with(reading)?;
+        if self.graph.budget.is_none() {
+            return Ok((self, plan));
+        }
+        let wanted =
+            wanted(&self.graph, |id| plan.state(id).result().map_or(Outcome::Missing, Outcome::Done));
+        let part = self.graph.part(&wanted.trials, &BTreeSet::new());
+        let plan = plan.of_part(&part);
+        self.graph = part.graph.into_owned();
+        Ok((self, plan))
     }
 }
 

@@ -8,7 +8,8 @@ use polars::prelude::PolarsError;
 
 use super::project::{Project, Source};
 use super::{Context, Failure, exit};
-use crate::graph::InstanceId;
+use crate::budget;
+use crate::graph::{Graph, InstanceId};
 use crate::journal::{self, Event};
 use crate::pipeline::TableSpec;
 use crate::plan::Plan;
@@ -71,7 +72,21 @@ impl Results {
             running.extend(project.graph.descendants(&underway).into_iter().filter(missing));
             activity = running_names;
         }
-        Ok(Self { project, plan, failed, running, activity })
+        Ok(Self { project, plan, failed, running, activity }.wanted())
+    }
+
+    /// With nothing but the trials that are wanted.
+    fn wanted(self) -> Self {
+        if self.project.graph.budget.is_none() {
+            return self;
+        }
+        let wanted = budget::wanted(&self.project.graph, |id| self.outcome(id));
+        let part = self.project.graph.part(&wanted.trials, &BTreeSet::new());
+        let among =
+            |ids: &BTreeSet<InstanceId>| part.graph.ids().filter(|id| ids.contains(&part.of[id.0])).collect();
+        let (failed, running, plan) = (among(&self.failed), among(&self.running), self.plan.of_part(&part));
+        let project = Project { graph: part.graph.into_owned(), ..self.project };
+        Self { project, plan, failed, running, activity: self.activity }
     }
 
     /// What runs are at: a line for each instance with how far it is.
@@ -153,11 +168,25 @@ pub fn tables<'a>(
     published: &[Vec<Published>],
     outcome: impl Fn(InstanceId) -> Outcome<'a>,
 ) -> Result<Vec<Table>, Failure> {
+    tables_of(&project.graph, published, outcome)
+}
+
+/// The same, of a graph or of a part of it.
+pub fn tables_of<'a>(
+    graph: &Graph,
+    published: &[Vec<Published>],
+    outcome: impl Fn(InstanceId) -> Outcome<'a>,
+) -> Result<Vec<Table>, Failure> {
     let table = |(spec, published): (&TableSpec, &Vec<Published>)| {
-        let trials = Trials::of(&project.graph, spec, &outcome).map_err(bug)?;
-        table::build(&trials, spec, published).map_err(bug)
+        let trials = Trials::of(graph, spec, &outcome).map_err(bug)?;
+        let mut table = table::build(&trials, spec, published).map_err(bug)?;
+        if graph.budget.is_some() {
+            table.mark_seeds(spec);
+            table.tell_seeds(graph, spec, None, &outcome);
+        }
+        Ok(table)
     };
-    project.graph.tables.iter().zip(published).map(table).collect()
+    graph.tables.iter().zip(published).map(table).collect()
 }
 
 /// The published values of every table a pipeline declares.

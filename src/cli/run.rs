@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use ablate_stage::cache::{ActionDigest, Digest, Durability, Store};
+use ablate_stage::cache::{ActionDigest, Durability, Pin, Store};
 use ablate_stage::{Device, Registry};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -14,11 +14,12 @@ use signal_hook::iterator::Signals;
 
 use super::project::{Project, Reading, Source};
 use super::{Context, Failure, exit, select};
-use crate::execute::{ExecuteError, Runner, Settings};
+use crate::execute::{ExecuteError, Runner, Settings, Summary};
 use crate::graph::Graph;
 use crate::journal::{Entry, Event, Journal, Outcome, Planned, now_unix_ms};
-use crate::plan::{Plan, State};
+use crate::plan::State;
 use crate::progress::{Bars, Lines, Progress};
+use crate::rounds::{Round, Rounds};
 use crate::scheduler::Capacity;
 
 /// Run what is missing of a pipeline, and print its tables
@@ -63,14 +64,15 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     project.store = Store::open(project.store.root())?;
     let durability = if args.no_sync { Durability::None } else { Durability::Sync };
     project.store = project.store.with_durability(durability);
-    let graph = &project.graph;
     // What is wrong with them is told before hours are spent, not after.
     #[cfg(feature = "tables")]
     let published = if args.json { Vec::new() } else { super::results::all_published(&project)? };
+    let files = project.files(&args.reading)?;
     // Until it is on the record what this run relies on.
     let pin = project.store.pin()?;
-    let plan = project.plan_with(&args.reading)?;
-    let gpus = if plan.is_complete() && args.device == "auto" {
+    let mut rounds = Rounds::new(&project.graph, &project.store, files);
+    let first = rounds.first();
+    let gpus = if first.plan.is_complete() && args.device == "auto" {
         // Looking for a GPU takes longer than finding that there is nothing to do.
         Vec::new()
     } else {
@@ -80,7 +82,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         program: PathBuf::from("/proc/self/exe"),
         durability,
         project: project.root.clone(),
-        capacity: capacity(args, graph, &gpus),
+        capacity: capacity(args, &project.graph, &gpus),
         gpus,
         fail_fast: args.fail_fast,
         rehash: args.reading.rehash,
@@ -89,11 +91,11 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         Failure::new(exit::STORE, format!("cannot begin a journal in the store: {error}"))
     })?;
 
-    let hits = plan.states.iter().filter(|state| state.result().is_some()).count();
+    let hits = first.hits();
     let mut progress = if args.json {
         Progress::Json(&mut *context.out)
-    } else if context.terminal && !plan.is_complete() {
-        Progress::Bars(Bars::new(graph.instances.len(), hits))
+    } else if context.terminal && !first.plan.is_complete() {
+        Progress::Bars(Bars::new(hits))
     } else {
         Progress::Lines(Lines::new(&mut *context.err))
     };
@@ -106,7 +108,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         }
     };
     observe(Event::RunStarted {
-        pipeline: graph.name.clone(),
+        pipeline: project.graph.name.clone(),
         file: project.file.display().to_string(),
         device: names(&settings.gpus),
         jobs: settings.capacity.slots,
@@ -114,26 +116,19 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         cached: hits,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
-    if hits > 0 {
-        observe(Event::Hits { listing: listing(&project, &plan)? });
-    }
-    tell_plan(graph, &plan, &mut observe);
-    drop(pin);
-    let runner = Runner::new(graph, &project.store, &settings);
+    let mut runner = Runner::new(&project.store, &settings);
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::new(exit::BUG, format!("cannot listen to signals: {error}")))?;
     let listening = signals.handle();
     let interrupter = runner.interrupter();
     let listener = std::thread::spawn(move || signals.forever().for_each(|_| interrupter.interrupt()));
-    let ran = runner.run(plan, &mut observe);
+    let ran = run_all(&project, (first, pin), &mut rounds, &mut runner, &mut observe);
     listening.close();
     drop(listener.join());
-    let summary = ran.map_err(|error| match error {
-        ExecuteError::Spawn { .. } => Failure::new(exit::BUG, error),
-        ExecuteError::Store(_) | ExecuteError::Broken(_) => Failure::new(exit::STORE, error),
-    })?;
+    let outcome = ran?;
+    runner.dismiss();
     let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-    observe(Event::RunFinished { outcome: summary.outcome, counts: summary.counts, duration_ms });
+    observe(Event::RunFinished { outcome, counts: rounds.counts(), duration_ms });
     if let Some(error) = unwritten {
         return Err(error.into());
     }
@@ -143,39 +138,74 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     #[cfg(feature = "tables")]
     if !args.json {
         let look = super::results::look(context);
-        let tables = super::results::tables(&project, &published, |id| summary.ends[id.0].outcome())?;
-        for table in tables {
+        let (part, ends) = rounds.finish();
+        for table in super::results::tables_of(&part.graph, &published, |id| ends[id.0].outcome())? {
             writeln!(context.out, "\n{}", table.to_terminal(look))?;
         }
     }
-    Ok(match summary.outcome {
+    Ok(match outcome {
         Outcome::Done => exit::DONE,
         Outcome::Failed => exit::FAILED,
         Outcome::Interrupted => exit::INTERRUPTED,
     })
 }
 
-/// Puts the list of a plan's hits into the store. A run that finds what the last one found writes nothing.
-fn listing(project: &Project, plan: &Plan) -> Result<Digest, Failure> {
-    let hits = project.graph.ids().filter_map(|id| match plan.state(id) {
-        State::Hit(action, _) => Some((project.graph.instance_name(id), *action)),
+/// Runs round after round. `pin` keeps what the first one's plan relies on until that is on the record.
+fn run_all(
+    project: &Project,
+    (mut round, mut pin): (Round<'_>, Pin),
+    rounds: &mut Rounds<'_>,
+    runner: &mut Runner<'_>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Outcome, Failure> {
+    loop {
+        tell_plan(project, &round, observe)?;
+        drop(pin);
+        let Round { part, plan, .. } = round;
+        let summary = runner.run(&part.graph, plan, observe).map_err(|error| match error {
+            ExecuteError::Spawn { .. } => Failure::new(exit::BUG, error),
+            ExecuteError::Store(_) | ExecuteError::Broken(_) => Failure::new(exit::STORE, error),
+        })?;
+        let Summary { outcome, interrupted, .. } = summary;
+        rounds.take(&part, summary);
+        if outcome == Outcome::Interrupted || (outcome == Outcome::Failed && runner.fails_fast()) {
+            return Ok(outcome);
+        }
+        pin = project.store.pin()?;
+        round = match rounds.further() {
+            None if rounds.counts().failed > 0 => return Ok(Outcome::Failed),
+            None => return Ok(Outcome::Done),
+            Some(_) if interrupted => return Ok(Outcome::Interrupted),
+            Some(next) => next,
+        };
+        observe(Event::Added { trials: round.trials, cached: round.hits() });
+    }
+}
+
+/// Tells what is to be done in a round, and what of it is done. A run that finds what the last one found writes nothing
+/// new to the store.
+fn tell_plan(project: &Project, round: &Round<'_>, observe: &mut dyn FnMut(Event)) -> Result<(), Failure> {
+    let name = |id| round.part.graph.instance_name(id);
+    let hits = round.new.iter().filter_map(|&id| match round.plan.state(id) {
+        State::Hit(action, _) => Some((name(id), *action)),
         State::Miss(_) | State::Pending(_) => None,
     });
     let hits: BTreeMap<String, ActionDigest> = hits.collect();
-    let text = serde_json::to_vec(&hits).expect("a listing is plain data with string keys");
-    Ok(project.store.insert_bytes(&text)?.digest)
-}
-
-fn tell_plan(graph: &Graph, plan: &Plan, observe: &mut dyn FnMut(Event)) {
-    for id in graph.ids() {
-        let state = plan.state(id);
+    if !hits.is_empty() {
+        let text = serde_json::to_vec(&hits).expect("a listing is plain data with string keys");
+        let listing = project.store.insert_bytes(&text)?.digest;
+        observe(Event::Hits { listing });
+    }
+    for &id in &round.new {
+        let state = round.plan.state(id);
         let planned = match state {
             State::Hit(..) => continue,
             State::Miss(_) => Planned::Miss,
             State::Pending(_) => Planned::Pending,
         };
-        observe(Event::Planned { instance: graph.instance_name(id), action: state.action(), state: planned });
+        observe(Event::Planned { instance: name(id), action: state.action(), state: planned });
     }
+    Ok(())
 }
 
 /// What the stages share.

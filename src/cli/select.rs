@@ -107,5 +107,6 @@ fn unknown(graph: &Graph, text: &str, stage: &str) -> String {
     let more = names.len().saturating_sub(12);
     names.truncate(12);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("the pipeline has no `{text}`; the {what}: {}{more}", names.join(", "))
+    let wanted = if graph.budget.is_some() { " that its budget of seeds wants now" } else { "" };
+    format!("the pipeline has no `{text}`{wanted}; the {what}: {}{more}", names.join(", "))
 }

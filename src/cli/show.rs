@@ -11,7 +11,7 @@ use ablate_stage::cache::{ActionDigest, ActionResult, Object, Provenance, Store}
 use ablate_stage::{ArtifactKind, Port};
 use clap::Args;
 
-use super::project::{self, Changes, Project};
+use super::project::{self, Changes, Project, Reading};
 use super::units::{bytes, date};
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
@@ -48,8 +48,7 @@ pub fn show(args: Show, context: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 fn instances(source: &project::Source, stage: &str, context: &Context<'_>) -> Result<String, Failure> {
-    let project = Project::open(source, context)?;
-    let plan = project.plan()?;
+    let (project, plan) = Project::open(source, context)?.wanted(&Reading::default())?;
     let chosen = select::instances(&project.graph, stage)?;
     let mut texts = Vec::new();
     for &id in chosen.iter().take(SHOWN) {

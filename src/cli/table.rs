@@ -176,7 +176,20 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
         spec.rows.insert(0, PIPELINE.to_owned());
     }
     let trials = trials.filter(&args.filters).map_err(usage)?;
-    table::build(&trials, &spec, &published).map_err(bug)
+    let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
+    if all.iter().any(|results| results.project.graph.budget.is_some()) {
+        table.mark_seeds(&spec);
+    }
+    // What was decided by all trials is not said of some.
+    if args.filters.is_empty() {
+        for (results, label) in all.iter().zip(labels(all)) {
+            let graph = &results.project.graph;
+            if let Some(spec) = graph.tables.iter().find(|spec| spec.name == name) {
+                table.tell_seeds(graph, spec, label.as_deref(), |id| results.outcome(id));
+            }
+        }
+    }
+    Ok(table)
 }
 
 fn rivals(table: &str, one: &Published, other: &Published) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ablate_stage::cache::{ActionDigest, Provenance};
 use clap::Args;
 
-use super::project::{Project, Source};
+use super::project::{Project, Reading, Source};
 use super::units::date;
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
@@ -31,8 +31,7 @@ const EXPLAINED: usize = 24;
 
 /// Explains the instances of a name, and what these wait for.
 pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let project = Project::open(&args.source, context)?;
-    let plan = project.plan()?;
+    let (project, plan) = Project::open(&args.source, context)?.wanted(&Reading::default())?;
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &plan.files);

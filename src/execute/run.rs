@@ -8,7 +8,7 @@ use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store};
 
 use super::delays::Delays;
 use super::slots::{News, Slots, Work, WorkerId};
-use super::{End, ExecuteError, Message, Runner, Settings, Summary};
+use super::{End, ExecuteError, Message, Settings, Summary};
 use crate::forecast::Forecast;
 use crate::graph::{Graph, Instance, InstanceId};
 use crate::journal::{Counts, Event, Outcome};
@@ -17,6 +17,13 @@ use crate::manifest::Manifest;
 use crate::plan::{Keys, Plan, State, producers};
 use crate::scheduler::{self, Capacity, Demand, Effect, GpuShare, Grant, Phase, Scheduler, Task};
 use crate::worker::{Reply, Request};
+
+/// What a run is about, and what it works with.
+pub struct Surroundings<'a> {
+    pub graph: &'a Graph,
+    pub store: &'a Store,
+    pub settings: &'a Settings,
+}
 
 /// A run that goes on.
 pub struct Run<'a> {
@@ -33,7 +40,7 @@ pub struct Run<'a> {
     /// The manifests of missing actions, until they have a result.
     manifests: BTreeMap<ActionDigest, Manifest>,
     kindred: Kindred,
-    slots: Slots,
+    slots: &'a mut Slots,
     delays: Delays,
     interrupts: usize,
     /// Stages whose declared resources were found to be wrong, and told so.
@@ -54,13 +61,14 @@ struct Known {
 impl<'a> Run<'a> {
     /// One about to begin, with what the plan found.
     pub fn new(
-        runner: &'a Runner<'a>,
+        surroundings: Surroundings<'a>,
+        slots: &'a mut Slots,
         keys: Keys<'a>,
         scheduler: Scheduler,
         planned: Vec<State>,
         observer: &'a mut dyn FnMut(Event),
     ) -> Self {
-        let Runner { graph, store, settings, sender, .. } = runner;
+        let Surroundings { graph, store, settings } = surroundings;
         Self {
             graph,
             store,
@@ -72,7 +80,7 @@ impl<'a> Run<'a> {
             planned,
             manifests: BTreeMap::new(),
             kindred: Kindred::default(),
-            slots: Slots::new(settings, store, sender.clone()),
+            slots,
             delays: Delays::default(),
             interrupts: 0,
             advised: BTreeSet::new(),
@@ -411,7 +419,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What has become of everything; the workers are dismissed.
+    /// What has become of everything.
     pub fn finish(self) -> Summary {
         let mut counts = Counts::default();
         for id in self.graph.ids() {
@@ -431,7 +439,6 @@ impl<'a> Run<'a> {
             Counts { failed: 1.., .. } => Outcome::Failed,
             Counts { .. } => Outcome::Done,
         };
-        self.slots.dismiss();
         let scheduler = &self.scheduler;
         let ends =
             self.graph.ids().zip(self.known).map(|(id, known)| match (scheduler.phase(id), known.result) {
@@ -439,7 +446,7 @@ impl<'a> Run<'a> {
                 (Phase::Failed | Phase::Skipped(_), _) => End::Failed,
                 (_, _) => End::Unfinished,
             });
-        Summary { outcome, counts, ends: ends.collect() }
+        Summary { outcome, counts, interrupted: self.interrupts > 0, ends: ends.collect() }
     }
 }
 

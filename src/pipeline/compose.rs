@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::overrides::Overrides;
 use super::read::{File, Reader};
+use super::seeds::Seeds;
 use super::{Pipeline, Setting, StageSpec};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{SourceId, SourceMap, Span};
@@ -52,6 +53,7 @@ fn finish(file: File, mut wrong: Diagnostics) -> Result<Pipeline, Diagnostics> {
             wrong.push(Diagnostic::new(file.place, format!("`Pipeline` needs the field `{field}`")));
         }
     }
+    let Seeds { all: seeds, until } = file.seeds.unwrap_or_else(|| Seeds { all: vec![0], until: None });
     match (file.name, file.stages) {
         (Some(name), Some(stages)) => wrong.or(Pipeline {
             name,
@@ -59,7 +61,8 @@ fn finish(file: File, mut wrong: Diagnostics) -> Result<Pipeline, Diagnostics> {
             settings: file.settings,
             axes: file.axes,
             sweep: file.sweep.map(|(sweep, _)| sweep),
-            seeds: file.seeds.map_or_else(|| vec![0], |(seeds, _)| seeds),
+            seeds,
+            until,
             tables: file.tables,
         }),
         _ => Err(wrong),

@@ -41,7 +41,7 @@ impl Overrides {
             let shown = if text.contains("..") { format!("{text:?}") } else { format!("[{text}]") };
             let source = sources.add("--seeds", shown.as_str());
             match syntax::parse(source, &shown) {
-                Ok(node) => file.seeds = (Reader { wrong }).seeds(&node).map(|seeds| (seeds, node.span)),
+                Ok(node) => file.seeds = (Reader { wrong }).seeds(&node),
                 Err(error) => wrong.push(error),
             }
         }

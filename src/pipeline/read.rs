@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::seeds::Seeds;
 use super::{Assigned, AxisSpec, AxisValue, Setting, StageSpec, Sweep, TableDraft, WireSpec};
 use crate::decode::decode;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::resources::Resources;
 use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
-
-/// The most seeds a pipeline may have.
-const MAX_SEEDS: u64 = 1_000_000;
 
 /// A file as written, before those it names are brought in.
 pub(super) struct File {
@@ -27,7 +25,7 @@ pub(super) struct File {
     pub stages: Option<Vec<StageSpec>>,
     pub axes: Vec<AxisSpec>,
     pub sweep: Option<(Sweep, Span)>,
-    pub seeds: Option<(Vec<u64>, Span)>,
+    pub seeds: Option<Seeds>,
     pub tables: Vec<TableDraft>,
 }
 
@@ -73,7 +71,7 @@ impl Reader<'_> {
                 "stages" => file.stages = self.entries(node, "stages", Self::stage),
                 "axes" => file.axes = self.entries(node, "axes", Self::axis).unwrap_or_default(),
                 "sweep" => file.sweep = self.sweep(node).map(|sweep| (sweep, node.span)),
-                "seeds" => file.seeds = self.seeds(node).map(|seeds| (seeds, node.span)),
+                "seeds" => file.seeds = self.seeds(node),
                 "tables" => file.tables = self.entries(node, "tables", Self::table).unwrap_or_default(),
                 "include" => file.include = self.names(node).unwrap_or_default(),
                 "extends" => file.extends = self.text(node),
@@ -191,55 +189,6 @@ impl Reader<'_> {
             Assigned::Value(value.clone())
         };
         Some(Setting { path, value })
-    }
-
-    pub(super) fn seeds(&mut self, node: &Node) -> Option<Vec<u64>> {
-        let expected = |node: &Node| {
-            Diagnostic::new(node.span, format!("expected seeds, found {}", node.describe()))
-                .help("write whole numbers of at least 0, as `[0, 1, 2]`, or a range without its end, as `\"0..3\"`")
-        };
-        let seeds: Vec<u64> = match &node.value {
-            Value::List(items) => {
-                let mut seeds = Vec::new();
-                for item in items {
-                    let seed = match item.value {
-                        Value::Integer(seed) => u64::try_from(seed).ok(),
-                        _ => None,
-                    };
-                    match seed {
-                        Some(seed) => seeds.push(seed),
-                        None => self.wrong.push(expected(item)),
-                    }
-                }
-                self.check_distinct("seed", items.iter().map(|item| (item.span, item.label())));
-                seeds
-            }
-            Value::Text(text) => {
-                let bound = |text: &str| text.trim().parse::<u64>().ok();
-                let range = text.split_once("..").and_then(|(from, to)| Some(bound(from)?..bound(to)?));
-                match range {
-                    Some(range) if range.end.saturating_sub(range.start) > MAX_SEEDS => {
-                        let error = Diagnostic::new(node.span, format!("more than {MAX_SEEDS} seeds"));
-                        self.wrong.push(error);
-                        return None;
-                    }
-                    Some(range) => range.collect(),
-                    None => {
-                        self.wrong.push(expected(node));
-                        return None;
-                    }
-                }
-            }
-            _ => {
-                self.wrong.push(expected(node));
-                return None;
-            }
-        };
-        let nothing_written = !matches!(&node.value, Value::List(items) if !items.is_empty());
-        if seeds.is_empty() && nothing_written {
-            self.wrong.push(Diagnostic::new(node.span, "a pipeline needs at least one seed"));
-        }
-        Some(seeds)
     }
 
     /// The fields of a struct by name; unknown ones are recorded.

@@ -128,3 +128,47 @@ pub fn ran(journal: Vec<Event>) -> Vec<String> {
     names.sort();
     names
 }
+
+/// A page of the book.
+pub fn page(path: &str) -> String {
+    std::fs::read_to_string(book().join(path)).unwrap()
+}
+
+fn book() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src")
+}
+
+/// The fenced blocks of a page in order: info string, text, and where the text is.
+pub fn blocks(page: &str) -> Vec<(String, std::ops::Range<usize>)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, usize)> = None;
+    let mut at = 0;
+    for line in page.split_inclusive('\n') {
+        match (&open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info.trim().to_owned(), at + line.len())),
+            (Some((info, from)), Some(_)) => {
+                found.push((info.clone(), *from..at));
+                open = None;
+            }
+            (_, None) => {}
+        }
+        at += line.len();
+    }
+    found
+}
+
+/// Compares places of a page, in order, with what they should hold; `ABLATE_UPDATE_BOOK=1 cargo test` writes it instead.
+#[track_caller]
+pub fn shows(path: &str, printed: Vec<(std::ops::Range<usize>, String)>) {
+    let shown = page(path);
+    let mut right = shown.clone();
+    for (place, text) in printed.into_iter().rev() {
+        right.replace_range(place, &text);
+    }
+    #[expect(clippy::disallowed_methods, reason = "a switch for people, as in other snapshot tests")]
+    if std::env::var_os("ABLATE_UPDATE_BOOK").is_some() {
+        std::fs::write(book().join(path), &right).unwrap();
+        return;
+    }
+    assert!(right == shown, "{path} is out of date: run ABLATE_UPDATE_BOOK=1 cargo test");
+}

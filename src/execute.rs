@@ -189,6 +189,11 @@ impl<'a> Runner<'a> {
         Ok(run.finish())
     }
 
+    /// What its actions may use at once.
+    pub fn capacity(&self) -> &Capacity {
+        &self.settings.capacity
+    }
+
     /// Whether it starts nothing more once something failed.
     pub fn fails_fast(&self) -> bool {
         self.settings.fail_fast

@@ -15,6 +15,7 @@ pub mod command;
 pub mod decode;
 pub mod diagnostic;
 pub mod draw;
+pub mod estimate;
 pub mod execute;
 pub mod expand;
 pub mod forecast;

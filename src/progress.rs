@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use serde::Serialize;
 
 use crate::diagnostic::escape_lines;
+use crate::estimate::Outlook;
 use crate::journal::{Counts, Entry, Event, Outcome};
 
 /// How a run is shown.
@@ -21,16 +24,53 @@ pub enum Progress<'a> {
 }
 
 impl Progress<'_> {
-    /// Shows an entry.
+    /// Shows an entry, with how long it all goes on.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn show(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn show(&mut self, entry: &Entry, outlook: &Outlook) -> io::Result<()> {
         match self {
-            Self::Bars(bars) => bars.show(entry),
-            Self::Lines(lines) => lines.show(entry),
-            Self::Json(out) => writeln!(out, "{}", serde_json::to_string(entry)?),
+            Self::Bars(bars) => bars.show(entry, outlook),
+            Self::Lines(lines) => lines.show(entry, outlook),
+            Self::Json(out) => writeln!(out, "{}", serde_json::to_string(&Line::of(entry, outlook))?),
         }
+    }
+}
+
+/// An entry for programs.
+#[derive(Serialize)]
+struct Line<'e> {
+    unix_ms: u64,
+    event: &'e Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<Left>,
+}
+
+/// How long it goes on.
+#[derive(Serialize)]
+struct Left {
+    /// The action, where that is known, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action_ms: Option<u64>,
+    /// The run, milliseconds.
+    run_ms: u64,
+    /// Actions nothing is known of: the run goes on that much longer.
+    unknown: usize,
+}
+
+impl<'e> Line<'e> {
+    fn of(entry: &'e Entry, outlook: &Outlook) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let moves = matches!(
+            entry.event,
+            Event::Started { .. } | Event::Progress { .. } | Event::Finished { .. } | Event::Added { .. }
+        );
+        let left = || Left {
+            action_ms: outlook.action.map(ms),
+            run_ms: ms(outlook.run.time),
+            unknown: outlook.run.unknown,
+        };
+        Self { unix_ms: entry.unix_ms, event: &entry.event, remaining: moves.then(left) }
     }
 }
 
@@ -40,18 +80,31 @@ pub struct Lines<'a> {
     /// That a run began, until there is something to run.
     began: Option<String>,
     progressed: BTreeMap<String, u64>,
+    /// When the total was last told, or the run began.
+    totalled: Option<u64>,
 }
 
-/// Without bars, progress is told this often.
+/// Without bars, progress is told this often, and so is the total.
 const PROGRESS_EVERY_MS: u64 = 10_000;
 
 impl<'a> Lines<'a> {
     /// To a writer.
     pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, began: None, progressed: BTreeMap::new() }
+        Self { out, began: None, progressed: BTreeMap::new(), totalled: None }
     }
 
-    fn show(&mut self, entry: &Entry) -> io::Result<()> {
+    fn show(&mut self, entry: &Entry, outlook: &Outlook) -> io::Result<()> {
+        self.show_event(entry, outlook)?;
+        let last = *self.totalled.get_or_insert(entry.unix_ms);
+        let is_over = matches!(entry.event, Event::RunFinished { .. });
+        if !is_over && outlook.running > 0 && entry.unix_ms >= last + PROGRESS_EVERY_MS {
+            self.totalled = Some(entry.unix_ms);
+            writeln!(self.out, "{:>12} {}", "Total", total(outlook))?;
+        }
+        Ok(())
+    }
+
+    fn show_event(&mut self, entry: &Entry, outlook: &Outlook) -> io::Result<()> {
         if let Event::Progress { instance, .. } = &entry.event {
             let last = self.progressed.entry(instance.clone()).or_insert(entry.unix_ms);
             if entry.unix_ms < *last + PROGRESS_EVERY_MS {
@@ -59,7 +112,11 @@ impl<'a> Lines<'a> {
             }
             *last = entry.unix_ms;
         }
-        let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}"));
+        let left = match &entry.event {
+            Event::Progress { unit, .. } => pace_and_left(unit, outlook),
+            _ => String::new(),
+        };
+        let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}{left}"));
         match &entry.event {
             Event::RunStarted { .. } => self.began = line,
             Event::Output { .. } | Event::Hits { .. } | Event::Ordered { .. } => {}
@@ -94,56 +151,113 @@ impl<'a> Lines<'a> {
 pub struct Bars {
     all: MultiProgress,
     total: ProgressBar,
-    running: BTreeMap<String, ProgressBar>,
+    left: Countdown,
+    running: BTreeMap<String, Running>,
+}
+
+/// The bar of a running action.
+struct Running {
+    bar: ProgressBar,
+    left: Countdown,
+    /// Whether it tells how far it is.
+    tells: bool,
+}
+
+/// Less than this is not told to be left.
+const LEAST_TOLD: Duration = Duration::from_millis(100);
+
+/// A time that is left, and passes while nothing happens.
+#[derive(Clone, Default)]
+struct Countdown(Arc<Mutex<Option<Span>>>);
+
+/// What was left at a moment, and what stands in front of it.
+#[derive(Clone, Copy)]
+struct Span {
+    left: Duration,
+    since: Instant,
+    words: &'static str,
+}
+
+impl Countdown {
+    /// Sets what is left, and what stands in front of it.
+    fn set(&self, left: Option<Duration>, words: &'static str) {
+        *self.0.lock().expect("nothing panics while it holds this") =
+            left.map(|left| Span { left, since: Instant::now(), words });
+    }
+
+    /// As text for the end of a bar; nothing where the time is over, or there is none.
+    fn write(&self, out: &mut dyn std::fmt::Write) {
+        let left = *self.0.lock().expect("nothing panics while it holds this");
+        let Some(Span { left, since, words }) = left else { return };
+        if let Some(left) = left.checked_sub(since.elapsed()).filter(|left| *left >= LEAST_TOLD) {
+            // A terminal that cannot be written to says so when the bar is drawn.
+            write!(out, "{words}{} left", about(left)).unwrap_or(());
+        }
+    }
 }
 
 impl Bars {
     /// On standard error, where `done` instances need nothing; others are counted as they are planned.
     pub fn new(done: usize) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let style =
-            style("{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {msg} {elapsed}").progress_chars("=> ");
+        let left = Countdown::default();
+        let style = style("{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {msg}{left} {elapsed}", &left);
+        let style = style.progress_chars("=> ");
         let total = all.add(ProgressBar::new(done as u64).with_style(style).with_prefix("Running"));
         total.set_position(done as u64);
         total.enable_steady_tick(Duration::from_millis(250));
-        Self { all, total, running: BTreeMap::new() }
+        Self { all, total, left, running: BTreeMap::new() }
     }
 
-    fn show(&mut self, entry: &Entry) -> io::Result<()> {
+    fn show(&mut self, entry: &Entry, outlook: &Outlook) -> io::Result<()> {
         match &entry.event {
-            Event::Added { cached, .. } => {
-                self.total.inc_length(*cached as u64);
-                self.total.inc(*cached as u64);
+            Event::Waiting { instance } => self.bar(instance).bar.set_message("another run is doing it"),
+            Event::Started { instance, .. } => {
+                let running = self.bar(instance);
+                running.bar.set_message("");
+                running.left.set(outlook.action, "about ");
             }
-            Event::Planned { .. } => self.total.inc_length(1),
-            Event::Waiting { instance } => self.bar(instance).set_message("another run is doing it"),
-            Event::Started { instance, .. } => self.bar(instance).set_message(""),
             Event::Progress { instance, done, total, unit, note } => {
-                let bar = self.bar(instance);
-                bar.set_style(with_bar());
+                let Running { bar, left, tells } = self.bar(instance);
+                if !*tells {
+                    bar.set_style(with_bar(left));
+                    *tells = true;
+                }
                 bar.set_length(*total);
                 bar.set_position(*done);
-                bar.set_message(escape_lines(&format!("{unit}  {note}")));
+                let pace = outlook.pace.map(|pace| format!(", {}", pace_in_words(pace, unit)));
+                let text = format!("{unit}  {note}{}", pace.unwrap_or_default());
+                bar.set_message(escape_lines(&text));
+                left.set(outlook.action, ", ");
             }
-            Event::Finished { instance, .. } | Event::Cached { instance, .. } => self.end(instance),
-            Event::Failed { instance, .. } | Event::Skipped { instance, .. } => self.end(instance),
-            Event::Stopped { instance } | Event::Retried { instance, .. } => {
-                if let Some(bar) = self.running.remove(instance) {
+            Event::Finished { instance, .. }
+            | Event::Cached { instance, .. }
+            | Event::Failed { instance, .. }
+            | Event::Skipped { instance, .. }
+            | Event::Stopped { instance }
+            | Event::Retried { instance, .. } => {
+                if let Some(Running { bar, .. }) = self.running.remove(instance) {
                     bar.finish_and_clear();
                 }
             }
             Event::RunFinished { .. } => {
-                self.running.values().for_each(ProgressBar::finish_and_clear);
+                self.running.values().for_each(|running| running.bar.finish_and_clear());
                 self.total.finish_and_clear();
             }
             Event::RunStarted { .. }
             | Event::Hits { .. }
+            | Event::Added { .. }
+            | Event::Planned { .. }
             | Event::Ordered { .. }
             | Event::Resumed { .. }
             | Event::Advice { .. }
             | Event::Output { .. } => {}
         }
-        self.total.set_message(format!("stages, {} running", self.running.len()));
+        self.total.set_length(outlook.all as u64);
+        self.total.set_position(outlook.done as u64);
+        self.total.set_message(format!("stages, {} running", outlook.running));
+        self.left
+            .set(Some(outlook.run.time), if outlook.run.unknown > 0 { ", at least " } else { ", about " });
         let worth_a_line = match &entry.event {
             Event::Added { .. }
             | Event::Finished { .. }
@@ -170,31 +284,51 @@ impl Bars {
         }
     }
 
-    fn bar(&mut self, instance: &str) -> &ProgressBar {
+    fn bar(&mut self, instance: &str) -> &mut Running {
         self.running.entry(instance.to_owned()).or_insert_with(|| {
-            let style = style("{spinner:>12} {prefix} {msg} {elapsed}");
+            let left = Countdown::default();
+            let style = style("{spinner:>12} {prefix} {msg}{left} {elapsed}", &left);
             let bar = ProgressBar::new(0).with_style(style).with_prefix(escape_lines(instance));
             let bar = self.all.insert_before(&self.total, bar);
             bar.enable_steady_tick(Duration::from_millis(250));
-            bar
+            Running { bar, left, tells: false }
         })
-    }
-
-    fn end(&mut self, instance: &str) {
-        if let Some(bar) = self.running.remove(instance) {
-            bar.finish_and_clear();
-        }
-        self.total.inc(1);
     }
 }
 
 /// Of an action that tells how far it is.
-fn with_bar() -> ProgressStyle {
-    style("{spinner:>12} {prefix} {bar:16} {pos}/{len} {msg} {elapsed}").progress_chars("━╸ ")
+fn with_bar(left: &Countdown) -> ProgressStyle {
+    style("{spinner:>12} {prefix} {bar:16} {pos}/{len} {msg}{left} {elapsed}", left).progress_chars("━╸ ")
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates are well-formed")
+fn style(template: &str, left: &Countdown) -> ProgressStyle {
+    let left = left.clone();
+    let style = ProgressStyle::with_template(template).expect("the templates are well-formed");
+    style.with_key("left", move |_: &ProgressState, out: &mut dyn std::fmt::Write| left.write(out))
+}
+
+/// `, 12.5 step/s, 3 min left`, as far as it is known.
+fn pace_and_left(unit: &str, outlook: &Outlook) -> String {
+    let pace = outlook.pace.map(|pace| format!(", {}", pace_in_words(pace, unit)));
+    let left = outlook.action.map(|left| format!(", {} left", about(left)));
+    escape_lines(&format!("{}{}", pace.unwrap_or_default(), left.unwrap_or_default()))
+}
+
+/// `12.5 step/s`, or `40 s/epoch` where a unit takes longer than a second.
+fn pace_in_words(pace: f64, unit: &str) -> String {
+    match pace {
+        100.0.. => format!("{pace:.0} {unit}/s"),
+        1.0.. => format!("{pace:.1} {unit}/s"),
+        _ => format!("{}/{unit}", about(Duration::try_from_secs_f64(1.0 / pace).unwrap_or(Duration::MAX))),
+    }
+}
+
+/// `28 of 40 stages, 2 running, about 3 min left`.
+fn total(outlook: &Outlook) -> String {
+    let Outlook { done, running, all, run, .. } = outlook;
+    let stages = format!("{done} of {}, {running} running", counted(*all, "stage"));
+    let how_sure = if run.unknown > 0 { "at least" } else { "about" };
+    if run.time < LEAST_TOLD { stages } else { format!("{stages}, {how_sure} {} left", about(run.time)) }
 }
 
 /// An event as a verb and a text that is safe to show; `None` for what a plan says, which comes in bulk.
@@ -287,7 +421,10 @@ pub fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ablate_stage::cache::ActionDigest;
+
     use super::*;
+    use crate::estimate::{Estimate, Task};
 
     #[test]
     fn a_run_is_summed_up_in_a_line() {
@@ -295,6 +432,12 @@ mod tests {
         assert_eq!(summary(&all, 30), "17 stages, all cached (0.03 s)");
         let some = Counts { ran: 1, cached: 2, failed: 1, skipped: 3, unfinished: 0 };
         assert_eq!(summary(&some, 75_400), "7 stages: 1 ran, 2 cached, 1 failed, 3 skipped (1 min 15 s)");
+    }
+
+    #[test]
+    fn a_pace_is_told_by_the_second_or_by_the_unit() {
+        let words = [1234.5, 12.34, 1.0, 0.4, 0.01].map(|pace| pace_in_words(pace, "step"));
+        assert_eq!(words, ["1234 step/s", "12.3 step/s", "1.0 step/s", "2.5 s/step", "2 min/step"]);
     }
 
     #[test]
@@ -307,21 +450,35 @@ mod tests {
             done,
             total: 9,
             unit: "step".into(),
-            note: String::new(),
+            note: "loss 0.5".into(),
         };
+        let started = Event::Started { instance: instance(), action: ActionDigest::of_manifest("a") };
         let events = [
+            (0, started),
             (0, progress(1)),
             (100, progress(2)),
             (10_100, progress(3)),
             (10_200, Event::Output { instance: instance(), line: "noise".to_owned() }),
-            (10_300, Event::Failed { instance: instance(), action: None, error: "no".to_owned() }),
-            (10_300, Event::Skipped { instance: "b".to_owned(), because: instance() }),
+            (20_300, Event::Failed { instance: instance(), action: None, error: "no".to_owned() }),
+            (20_300, Event::Skipped { instance: "b".to_owned(), because: instance() }),
         ];
+        let task = |instance: &str| Task {
+            instance: instance.to_owned(),
+            stage: "s",
+            inputs: Vec::new(),
+            gpus: 0.0,
+            usual: None,
+        };
+        let mut estimate = Estimate::new(2, 0);
+        estimate.add([task("a[k=1]"), task("b")]);
         for (unix_ms, event) in events {
-            lines.show(&Entry { unix_ms, event }).unwrap();
+            let entry = Entry { unix_ms, event };
+            let outlook = estimate.take(&entry);
+            lines.show(&entry, &outlook).unwrap();
         }
-        let expected =
-            "    Progress a[k=1] 3/9 step\n      Failed a[k=1]: no\n     Skipped b, because a[k=1] failed\n";
+        let expected = "     Started a[k=1]\n    Progress a[k=1] 3/9 step loss 0.5, 5.0 s/step, 30 s left\n       \
+                        Total 0 of 2 stages, 1 running, at least 30 s left\n      Failed a[k=1]: no\n     Skipped b, \
+                        because a[k=1] failed\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

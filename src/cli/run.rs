@@ -1,6 +1,7 @@
 //! `ablate run`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,10 +15,12 @@ use signal_hook::iterator::Signals;
 
 use super::project::{Project, Reading, Source};
 use super::{Context, Failure, exit, select};
+use crate::estimate::{Estimate, Task};
 use crate::execute::{ExecuteError, Runner, Settings, Summary};
-use crate::graph::Graph;
+use crate::forecast::Forecast;
+use crate::graph::{Graph, Instance};
 use crate::journal::{Entry, Event, Journal, Outcome, Planned, now_unix_ms};
-use crate::plan::State;
+use crate::plan::{History, State, producers};
 use crate::progress::{Bars, Lines, Progress};
 use crate::rounds::{Round, Rounds};
 use crate::scheduler::Capacity;
@@ -87,27 +90,20 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         fail_fast: args.fail_fast,
         rehash: args.reading.rehash,
     };
-    let mut journal = Journal::create(&project.store.runs(), now_unix_ms()).map_err(|error| {
+    let journal = Journal::create(&project.store.runs(), now_unix_ms()).map_err(|error| {
         Failure::new(exit::STORE, format!("cannot begin a journal in the store: {error}"))
     })?;
-
     let hits = first.hits();
-    let mut progress = if args.json {
+    let progress = if args.json {
         Progress::Json(&mut *context.out)
     } else if context.terminal && !first.plan.is_complete() {
         Progress::Bars(Bars::new(hits))
     } else {
         Progress::Lines(Lines::new(&mut *context.err))
     };
-    let mut unwritten = None;
-    let mut observe = |event: Event| {
-        let entry = Entry { unix_ms: now_unix_ms(), event };
-        journal.record(&entry);
-        if let Err(error) = progress.show(&entry) {
-            unwritten.get_or_insert(error);
-        }
-    };
-    observe(Event::RunStarted {
+    let estimate = Estimate::new(settings.capacity.slots, settings.gpus.len());
+    let mut watch = Watch { journal, progress, estimate, unwritten: None };
+    watch.hear(Event::RunStarted {
         pipeline: project.graph.name.clone(),
         file: project.file.display().to_string(),
         device: names(&settings.gpus),
@@ -122,13 +118,14 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let listening = signals.handle();
     let interrupter = runner.interrupter();
     let listener = std::thread::spawn(move || signals.forever().for_each(|_| interrupter.interrupt()));
-    let ran = run_all(&project, (first, pin), &mut rounds, &mut runner, &mut observe);
+    let ran = run_all(&project, (first, pin), &mut rounds, &mut runner, &mut watch);
     listening.close();
     drop(listener.join());
     let outcome = ran?;
     runner.dismiss();
     let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-    observe(Event::RunFinished { outcome, counts: rounds.counts(), duration_ms });
+    watch.hear(Event::RunFinished { outcome, counts: rounds.counts(), duration_ms });
+    let Watch { journal, unwritten, .. } = watch;
     if let Some(error) = unwritten {
         return Err(error.into());
     }
@@ -156,16 +153,17 @@ fn run_all(
     (mut round, mut pin): (Round<'_>, Pin),
     rounds: &mut Rounds<'_>,
     runner: &mut Runner<'_>,
-    observe: &mut dyn FnMut(Event),
+    watch: &mut Watch<'_>,
 ) -> Result<Outcome, Failure> {
     loop {
-        tell_plan(project, &round, observe)?;
+        tell_plan(project, &round, runner.capacity(), watch)?;
         drop(pin);
         let Round { part, plan, .. } = round;
-        let summary = runner.run(&part.graph, plan, observe).map_err(|error| match error {
-            ExecuteError::Spawn { .. } => Failure::new(exit::BUG, error),
-            ExecuteError::Store(_) | ExecuteError::Broken(_) => Failure::new(exit::STORE, error),
-        })?;
+        let summary =
+            runner.run(&part.graph, plan, &mut |event| watch.hear(event)).map_err(|error| match error {
+                ExecuteError::Spawn { .. } => Failure::new(exit::BUG, error),
+                ExecuteError::Store(_) | ExecuteError::Broken(_) => Failure::new(exit::STORE, error),
+            })?;
         let Summary { outcome, interrupted, .. } = summary;
         rounds.take(&part, summary);
         if outcome == Outcome::Interrupted || (outcome == Outcome::Failed && runner.fails_fast()) {
@@ -178,13 +176,18 @@ fn run_all(
             Some(_) if interrupted => return Ok(Outcome::Interrupted),
             Some(next) => next,
         };
-        observe(Event::Added { trials: round.trials, cached: round.hits() });
+        watch.hear(Event::Added { trials: round.trials, cached: round.hits() });
     }
 }
 
 /// Tells what is to be done in a round, and what of it is done. A run that finds what the last one found writes nothing
 /// new to the store.
-fn tell_plan(project: &Project, round: &Round<'_>, observe: &mut dyn FnMut(Event)) -> Result<(), Failure> {
+fn tell_plan(
+    project: &Project,
+    round: &Round<'_>,
+    capacity: &Capacity,
+    watch: &mut Watch<'_>,
+) -> Result<(), Failure> {
     let name = |id| round.part.graph.instance_name(id);
     let hits = round.new.iter().filter_map(|&id| match round.plan.state(id) {
         State::Hit(action, _) => Some((name(id), *action)),
@@ -194,8 +197,9 @@ fn tell_plan(project: &Project, round: &Round<'_>, observe: &mut dyn FnMut(Event
     if !hits.is_empty() {
         let text = serde_json::to_vec(&hits).expect("a listing is plain data with string keys");
         let listing = project.store.insert_bytes(&text)?.digest;
-        observe(Event::Hits { listing });
+        watch.hear(Event::Hits { listing });
     }
+    watch.estimate.add(tasks(project, round, capacity));
     for &id in &round.new {
         let state = round.plan.state(id);
         let planned = match state {
@@ -203,9 +207,61 @@ fn tell_plan(project: &Project, round: &Round<'_>, observe: &mut dyn FnMut(Event
             State::Miss(_) => Planned::Miss,
             State::Pending(_) => Planned::Pending,
         };
-        observe(Event::Planned { instance: name(id), action: state.action(), state: planned });
+        watch.hear(Event::Planned { instance: name(id), action: state.action(), state: planned });
     }
     Ok(())
+}
+
+/// What is to be performed in a round, as far as one can tell how long it takes.
+fn tasks<'r>(project: &Project, round: &'r Round<'_>, capacity: &Capacity) -> Vec<Task<'r>> {
+    let (graph, plan): (&Graph, _) = (&round.part.graph, &round.plan);
+    let missing = || round.new.iter().copied().filter(|id| plan.state(*id).result().is_none());
+    if missing().next().is_none() {
+        return Vec::new();
+    }
+    let forecast = Forecast::of_hits(graph, plan);
+    let is_known = |id| forecast.duration(&graph.instance(id).stage).is_some();
+    let forecast = match missing().all(is_known) {
+        true => forecast,
+        // Without a history less is known, and that is no reason not to run.
+        false => match History::read(&project.store) {
+            Ok(history) => forecast.or_like(graph, &history),
+            Err(_) => forecast,
+        },
+    };
+    let task = |id| {
+        let Instance { stage, request, .. } = graph.instance(id);
+        let memory = capacity.gpus_mib.first().map(|&mib| mib as f64);
+        let share = |memory: f64| request.gpu_memory_mib.map_or(1.0, |mib| (mib as f64 / memory).min(1.0));
+        Task {
+            instance: graph.instance_name(id),
+            stage,
+            inputs: producers(graph, id).map(|from| graph.instance_name(from)).collect(),
+            gpus: memory.filter(|_| request.gpu).map_or(0.0, share),
+            usual: forecast.duration(stage),
+        }
+    };
+    missing().map(task).collect()
+}
+
+/// Who hears what happens.
+struct Watch<'a> {
+    journal: Journal,
+    progress: Progress<'a>,
+    estimate: Estimate,
+    /// The first failure to show something.
+    unwritten: Option<io::Error>,
+}
+
+impl Watch<'_> {
+    fn hear(&mut self, event: Event) {
+        let entry = Entry { unix_ms: now_unix_ms(), event };
+        self.journal.record(&entry);
+        let outlook = self.estimate.take(&entry);
+        if let Err(error) = self.progress.show(&entry, &outlook) {
+            self.unwritten.get_or_insert(error);
+        }
+    }
 }
 
 /// What the stages share.

@@ -214,8 +214,8 @@ impl Bars {
             Event::Waiting { instance } => self.bar(instance).bar.set_message("another run is doing it"),
             Event::Started { instance, .. } => {
                 let running = self.bar(instance);
-                running.bar.set_message("");
                 running.left.set(outlook.action, "about ");
+                running.bar.set_message("");
             }
             Event::Progress { instance, done, total, unit, note } => {
                 let Running { bar, left, tells } = self.bar(instance);
@@ -227,8 +227,8 @@ impl Bars {
                 bar.set_position(*done);
                 let pace = outlook.pace.map(|pace| format!(", {}", pace_in_words(pace, unit)));
                 let text = format!("{unit}  {note}{}", pace.unwrap_or_default());
-                bar.set_message(escape_lines(&text));
                 left.set(outlook.action, ", ");
+                bar.set_message(escape_lines(&text));
             }
             Event::Finished { instance, .. }
             | Event::Cached { instance, .. }
@@ -253,11 +253,11 @@ impl Bars {
             | Event::Advice { .. }
             | Event::Output { .. } => {}
         }
+        let words = if outlook.run.unknown > 0 { ", at least " } else { ", about " };
+        self.left.set(Some(outlook.run.time), words);
         self.total.set_length(outlook.all as u64);
         self.total.set_position(outlook.done as u64);
         self.total.set_message(format!("stages, {} running", outlook.running));
-        self.left
-            .set(Some(outlook.run.time), if outlook.run.unknown > 0 { ", at least " } else { ", about " });
         let worth_a_line = match &entry.event {
             Event::Added { .. }
             | Event::Finished { .. }

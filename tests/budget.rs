@@ -1,4 +1,5 @@
 //! Seeds as a budget: which trials run, when no more do, and what is said of it.
+#![cfg(feature = "tables")]
 
 mod common;
 mod fakes;

@@ -53,7 +53,7 @@ fn the_same_fields_give_the_same_bytes() {
         "KnnEval 1 metrics e4bbbf2d60b0",
         "Cluster 2 assignment 8b563c688ba7",
         "ClusterEval 1 metrics 9e890d27570f",
-        "Projection 1 metrics 08f1e4c4644f points 604d39c0b929",
+        "Projection 1 metrics 18cf8c36514b points ba0b471a0882",
         "Projection 1 metrics cabbf31be0be points f67633677729",
     ];
     assert_eq!(

@@ -192,6 +192,7 @@ fn value(metric: &MetricRef, outcome: Outcome<'_>) -> Known {
 fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Key, usize> = HashMap::new();
+    let mut known: BTreeSet<(usize, usize, InstanceId)> = BTreeSet::new();
     for (trial, &point) in graph.trials.iter().zip(points) {
         let reporter = |(_, cell): &(String, Cell)| trial.instances.get(cell.metric.stage.as_str()).copied();
         let reporters: Vec<Option<InstanceId>> = spec.cells.iter().map(reporter).collect();
@@ -210,9 +211,9 @@ fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
         if group.points.last() != Some(&point) {
             group.points.push(point);
         }
-        for (sample, id) in group.samples.iter_mut().zip(reporters) {
-            let reported = id.map(|id| (graph.instance(id).seed, id));
-            sample.extend(reported.filter(|reported| !sample.contains(reported)));
+        for (heading, (sample, id)) in group.samples.iter_mut().zip(reporters).enumerate() {
+            let new = id.filter(|&id| known.insert((place, heading, id)));
+            sample.extend(new.map(|id| (graph.instance(id).seed, id)));
         }
     }
     let fixed: Vec<(usize, usize)> = spec
@@ -229,8 +230,10 @@ fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
         Form::Ablation(ablation) => before(ablation, group),
         Form::Cells | Form::Effects { .. } => Some(fixed.clone()).filter(|fixed| !fixed.is_empty()),
     };
-    let baselines: Vec<Option<usize>> =
-        (0..groups.len()).map(|place| baseline(&groups, place, &fixed(&groups[place])?, &places)).collect();
+    // The steps of an ablation are compared by their labels, also where an axis does not reach the one before.
+    let reached = !matches!(spec.form, Form::Ablation(_));
+    let baseline = |place| baseline(&groups, place, &fixed(&groups[place])?, reached, &places);
+    let baselines: Vec<Option<usize>> = (0..groups.len()).map(baseline).collect();
     groups.iter_mut().zip(baselines).for_each(|(group, baseline)| group.baseline = baseline);
     groups
 }
@@ -245,21 +248,27 @@ fn before(ablation: &Ablation, group: &Group) -> Option<Vec<(usize, usize)>> {
     Some(before.values.clone())
 }
 
-/// The group that has the baseline's labels and is like this one otherwise, as tables have it: axes that do not reach it are
-/// passed over.
+/// The group that has the baseline's labels, all of them where it is to be `reached`, and is like this one otherwise, as tables have
+/// it: axes that do not reach it are passed over, and of several the one that most axes reach counts.
 fn baseline(
     groups: &[Group],
     place: usize,
     fixed: &[(usize, usize)],
+    reached: bool,
     places: &HashMap<Key, usize>,
 ) -> Option<usize> {
     let mut wanted = groups[place].key.clone();
     fixed.iter().for_each(|&(axis, value)| wanted[axis] = Some(value));
     let covers = |group: &Group| {
-        fixed.iter().all(|&(axis, _)| group.key[axis] == wanted[axis])
+        (!reached || fixed.iter().all(|&(axis, _)| group.key[axis] == wanted[axis]))
             && group.key.iter().zip(&wanted).all(|(mine, theirs)| mine.is_none() || mine == theirs)
     };
-    let found = places.get(&wanted).copied().or_else(|| groups.iter().position(covers));
+    let reach = |group: &Group| group.key.iter().flatten().count();
+    let like = || {
+        let covering = groups.iter().enumerate().rev().filter(|(_, group)| covers(group));
+        covering.max_by_key(|(_, group)| reach(group)).map(|(place, _)| place)
+    };
+    let found = places.get(&wanted).copied().or_else(like);
     found.filter(|&baseline| baseline != place)
 }
 

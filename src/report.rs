@@ -123,9 +123,13 @@ impl Report {
             (
                 "embeddings",
                 "Embeddings",
-                figures("grid", &scatters, "Of the first seed; a number stands in the midst of its class."),
+                figures(
+                    "grid",
+                    &scatters,
+                    "Of the first seed that is done; a number stands in the midst of its class.",
+                ),
             ),
-            ("pictures", "Pictures", figures("wide", &pictures, "Of the first seed.")),
+            ("pictures", "Pictures", figures("wide", &pictures, "Of the first seed that is done.")),
             ("omissions", "Not shown", omissions.collect()),
             ("costs", "Time and memory", self.costs()),
             ("provenance", "Provenance", self.provenance()),

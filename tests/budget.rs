@@ -155,6 +155,17 @@ fn the_steps_of_a_ladder_have_the_seeds_of_those_above() {
 }
 
 #[test]
+fn a_step_has_the_seeds_of_those_above_where_an_axis_does_not_reach_it() {
+    let ladder = r#"Ladder(from: {"encoder.epochs": 1, "graph.k": 5}, steps: [{"encoder.epochs": 2}, {"graph.k": 10}])"#;
+    let table = r#""steps": (rows: Ladder, cell: Mean("probe.accuracy"))"#;
+    let graph =
+        read(&format!("{AXES} seeds: Until(ci95: 0.1, max: 8), sweep: {ladder}, tables: {{{table}}},"));
+    let graph = graph.unwrap_or_else(|it| panic!("{it}"));
+    let second = known(&graph, |name, seed| about(seed, if name.contains("epochs=2") { 0.08 } else { 0.02 }));
+    assert_eq!(seeds(&graph, &second), ["1 5: 6", "2 5: 6", "2 10: 6"]);
+}
+
+#[test]
 fn effects_have_the_same_seeds_everywhere() {
     let graph =
         graph(r#""effects": Effects(axes: ["encoder.epochs", "graph.k"], cell: Mean("second.accuracy")),"#);

@@ -19,6 +19,7 @@ use crate::graph::{Graph, InstanceId};
 use crate::progress::counted;
 use crate::report::{Cost, Report};
 use crate::rows::Outcome;
+use crate::table::Table;
 use figures::Figures;
 
 /// Write a report of a pipeline's results from what is in the store: one HTML file that needs nothing else
@@ -57,9 +58,7 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
     Ok(Report {
         title: results.project.graph.name.clone(),
         summary: summary(results),
-        tables: results::tables(&results.project, &results::all_published(&results.project)?, |id| {
-            results.outcome(id)
-        })?,
+        tables: tables(results)?,
         drawing: (drawing.size() <= MAX_SVG_NODES).then(|| drawing.to_svg()),
         curves,
         confusions,
@@ -70,6 +69,11 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
         costs: costs(results),
         provenance: provenance(results),
     })
+}
+
+fn tables(results: &Results) -> Result<Vec<Table>, Failure> {
+    let published = results::all_published(&results.project)?;
+    results::tables(&results.project, &published, |id| results.outcome(id))
 }
 
 /// `9 stages, 41 instances, 12 trials; all done`, or how many are missing, running or failed.

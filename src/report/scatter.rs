@@ -34,7 +34,8 @@ pub enum Group {
 impl Scatter {
     /// As a `figure` element; nothing where there is no sample.
     pub fn to_html(&self) -> String {
-        let all = || self.groups.values().flatten();
+        let is_finite = |at: &&(f64, f64)| at.0.is_finite() && at.1.is_finite();
+        let all = || self.groups.values().flatten().filter(is_finite);
         if all().next().is_none() {
             return String::new();
         }
@@ -45,7 +46,7 @@ impl Scatter {
         };
         let (x, y) = (extremes(&mut all().map(|at| at.0)), extremes(&mut all().map(|at| at.1)));
         // Both axes have one scale: distances mean the same in every direction.
-        let span = (x.1 - x.0).max(y.1 - y.0).max(f64::MIN_POSITIVE);
+        let span = Some((x.1 - x.0).max(y.1 - y.0)).filter(|span| *span > 0.0).unwrap_or(1.0);
         let middle = (f64::midpoint(x.0, x.1), f64::midpoint(y.0, y.1));
         let place = |&(x, y): &(f64, f64)| {
             let scale = (SIDE - 2.0 * MARGIN) / span;
@@ -58,6 +59,10 @@ impl Scatter {
         );
         let mut names = String::new();
         for (group, samples) in &self.groups {
+            let samples: Vec<(f64, f64)> = samples.iter().filter(is_finite).copied().collect();
+            if samples.is_empty() {
+                continue;
+            }
             let class = match group {
                 Group::None => "dots".to_owned(),
                 Group::Number(number) => format!("dots s{}", number % COLOURS),
@@ -65,7 +70,7 @@ impl Scatter {
             let dots: String = samples.iter().map(place).map(|(x, y)| format!("M{x:.1} {y:.1}h0")).collect();
             writeln!(html, "<path class=\"{class}\" d=\"{dots}\"/>").expect("a string");
             if let Group::Number(number) = group {
-                let (x, y) = place(&midst(samples));
+                let (x, y) = place(&midst(&samples));
                 writeln!(names, "<text x=\"{x:.1}\" y=\"{y:.1}\">{number}</text>").expect("a string");
             }
         }
@@ -102,5 +107,11 @@ mod tests {
                         <text x=\"466.0\" y=\"240.0\">9</text>\n</svg></figure>\n";
         assert_eq!(html, expected);
         assert_eq!(Scatter { title: String::new(), groups: BTreeMap::new() }.to_html(), "");
+        let alone = BTreeMap::from([
+            (Group::None, vec![(3.0, 4.0), (f64::NAN, 1.0)]),
+            (Group::Number(1), Vec::new()),
+        ]);
+        let alone = Scatter { title: String::new(), groups: alone }.to_html();
+        assert!(alone.contains("d=\"M240.0 240.0h0\"") && !alone.contains("NaN"), "{alone}");
     }
 }

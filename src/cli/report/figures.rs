@@ -51,7 +51,7 @@ impl Figures {
         for (stage, ids) in by_stage(&results.project.graph) {
             let done: Vec<(InstanceId, &ActionResult)> = done(results, &ids).collect();
             let omitted = done.len().saturating_sub(MAX_READ);
-            let stage = Stage { name: stage, done: &done[..done.len() - omitted], results };
+            let stage = Stage { name: stage, done, results };
             let (curves, confusions) = (stage.curves(), stage.confusions());
             if omitted > 0 && !(curves.is_empty() && confusions.is_empty()) {
                 let text = format!(
@@ -72,7 +72,7 @@ impl Figures {
 /// The instances of a stage that have a result.
 struct Stage<'a> {
     name: &'a str,
-    done: &'a [(InstanceId, &'a ActionResult)],
+    done: Vec<(InstanceId, &'a ActionResult)>,
     results: &'a Results,
 }
 
@@ -84,8 +84,8 @@ struct Frames {
 }
 
 impl Stage<'_> {
-    /// Where the outputs of one kind are, each with its instance and its port.
-    fn outputs(&self, kind: ArtifactKind) -> Vec<(InstanceId, String, PathBuf)> {
+    /// Where the outputs of one kind are, of the first instances, each with its instance and its port.
+    fn outputs(&self, kind: ArtifactKind, most: usize) -> Vec<(InstanceId, String, PathBuf)> {
         let project = &self.results.project;
         let of = |&(id, result): &(InstanceId, &ActionResult)| {
             let ports = project.graph.instance(id).params.outputs();
@@ -95,7 +95,7 @@ impl Stage<'_> {
             });
             found.collect::<Vec<_>>()
         };
-        self.done.iter().flat_map(of).collect()
+        self.done.iter().take(most).flat_map(of).collect()
     }
 
     /// An instance's axis values without its seed; nothing where it has none.
@@ -115,7 +115,7 @@ impl Stage<'_> {
 
     fn frames(&self, kind: ArtifactKind) -> Vec<Frames> {
         let mut found: Vec<Frames> = Vec::new();
-        for (id, port, path) in self.outputs(kind) {
+        for (id, port, path) in self.outputs(kind, MAX_READ) {
             let Some(frame) = frame(&path) else { continue };
             let point = self.point(id);
             match found.iter_mut().find(|known| known.point == point && known.port == port) {
@@ -172,11 +172,13 @@ impl Stage<'_> {
     fn shown(&self, figures: &mut Figures) {
         for kind in [ArtifactKind::Points, ArtifactKind::Png] {
             let mut known = BTreeSet::new();
-            let mut firsts = self.outputs(kind);
+            let mut firsts = self.outputs(kind, self.done.len());
             firsts.retain(|(id, port, _)| known.insert((self.point(*id), port.clone())));
             if firsts.len() > MAX_SHOWN {
                 let more = firsts.len() - MAX_SHOWN;
-                let text = format!("{}: {more} more; a report shows the first {MAX_SHOWN}", self.name);
+                let what = if kind == ArtifactKind::Points { "placing" } else { "picture" };
+                let more = counted(more, &format!("more {what}"));
+                let text = format!("{}: {more}; a report shows the first {MAX_SHOWN}", self.name);
                 figures.omissions.push(text);
             }
             for (id, port, path) in firsts.into_iter().take(MAX_SHOWN) {

@@ -1,14 +1,14 @@
 //! A report that follows a run: a server for this machine alone.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ablate_stage::cache::Digest;
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::{ReportArgs, compose};
+use super::{ReportArgs, compose, tables};
 use crate::cli::results::Results;
 use crate::cli::{Context, Failure, exit};
 use crate::diagnostic::escape_lines;
@@ -22,14 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Shown {
     looked: Option<Instant>,
-    files: Files,
     standing: Option<Digest>,
     page: String,
     state: String,
 }
-
-/// Lengths and times of the files that change when anything happens: the pipeline's, and the journals.
-type Files = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 
 /// Shows the report until the program is stopped.
 pub fn serve(args: &ReportArgs, port: u16, context: &mut Context<'_>) -> Result<u8, Failure> {
@@ -45,9 +41,15 @@ pub fn serve(args: &ReportArgs, port: u16, context: &mut Context<'_>) -> Result<
     writeln!(context.out, "the report is at http://{address}/; Ctrl-C ends it")?;
     context.out.flush()?;
     for request in server.incoming_requests() {
+        if request.body_length().is_some_and(|length| length > 0) {
+            // A report takes in nothing; the library would make room for all that is announced.
+            mem::forget(request);
+            continue;
+        }
         let answer = shown.answer(&request, args, context);
-        // Whoever has gone away needs no answer.
-        drop(request.respond(answer));
+        // A reader may be slow, or send a body that never ends, which is read before a request is dropped. Whoever has gone away
+        // needs no answer.
+        thread::spawn(move || drop(request.respond(answer)));
     }
     Ok(exit::DONE)
 }
@@ -93,11 +95,7 @@ impl Shown {
     fn look(&mut self, args: &ReportArgs, context: &mut Context<'_>) -> Result<(), Failure> {
         self.looked = Some(Instant::now());
         let results = Results::of_source(&args.source, context)?;
-        let files = files(&results.project.file, &results.project.store.runs());
-        if files == self.files && self.standing.is_some() {
-            return Ok(());
-        }
-        let standing = standing(&results, &files[&results.project.file]);
+        let standing = standing(&results)?;
         if self.standing != Some(standing) {
             let report = compose(args, &results, context)?;
             self.page = report.to_live_html(&standing.to_string());
@@ -107,7 +105,7 @@ impl Shown {
             self.state.push_str(&escape_lines(&line));
             self.state.push('\n');
         }
-        (self.files, self.standing) = (files, Some(standing));
+        self.standing = Some(standing);
         Ok(())
     }
 
@@ -128,24 +126,20 @@ fn is_local(host: &str) -> bool {
     name == "localhost" || name == Ipv4Addr::LOCALHOST.to_string()
 }
 
-fn files(pipeline: &Path, runs: &Path) -> Files {
-    let journals = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
-    let looks = |path: PathBuf| {
-        let metadata = path.metadata().ok()?;
-        Some((path, (metadata.len(), metadata.modified().ok())))
-    };
-    journals.chain([pipeline.to_owned()]).filter_map(looks).collect()
-}
-
 /// A digest that is another when the report would be.
-fn standing(results: &Results, pipeline: &(u64, Option<SystemTime>)) -> Digest {
+fn standing(results: &Results) -> Result<Digest, Failure> {
     let each = results.project.graph.ids().map(|id| match results.outcome(id) {
         Outcome::Done(_) => format!("{:?}\n", results.plan.state(id).action()),
         Outcome::Missing => "missing\n".to_owned(),
         Outcome::Running => "running\n".to_owned(),
         Outcome::Failed => "failed\n".to_owned(),
     });
-    Digest::of_bytes(format!("{pipeline:?}\n{}", each.collect::<String>()).as_bytes())
+    let mut all: String = each.collect();
+    // What is told by other files, such as published values and included tables, is in the tables.
+    for table in tables(results)? {
+        all.push_str(&table.to_html());
+    }
+    Ok(Digest::of_bytes(all.as_bytes()))
 }
 
 #[cfg(test)]

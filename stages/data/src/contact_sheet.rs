@@ -8,10 +8,10 @@ use crate::random::Key;
 use crate::{Augmentation, Image, ImageSet, Resizing};
 
 /// White pixels between pictures.
-const GAP: usize = 2;
+pub(crate) const GAP: usize = 2;
 
 /// Most pixels of a sheet.
-const MAX_PIXELS: usize = 1 << 28;
+pub(crate) const MAX_PIXELS: usize = 1 << 28;
 
 /// Pictures in rows, each in a square cell.
 #[derive(Clone, Debug)]

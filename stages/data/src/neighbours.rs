@@ -4,6 +4,7 @@ use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageErr
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contact_sheet::{GAP, MAX_PIXELS};
 use crate::{ContactSheet, Image, ImageSet};
 
 /// Shows images beside their neighbours in a graph.
@@ -49,11 +50,17 @@ impl Stage for Neighbours {
         let fields =
             [("k", self.k, 1, 100), ("samples", self.samples, 1, 1000), ("side", self.side, 8, 1024)];
         let outside = fields.into_iter().filter(|&(_, value, least, most)| !(least..=most).contains(&value));
-        outside
-            .map(|(field, value, least, most)| {
-                FieldError::new(field, format!("must be {least} to {most}, is {value}"))
-            })
-            .collect()
+        let wrong = |(field, value, least, most)| {
+            FieldError::new(field, format!("must be {least} to {most}, is {value}"))
+        };
+        let mut errors: Vec<FieldError> = outside.map(wrong).collect();
+        let pixels = self.samples * (self.k + 1) * (self.side + GAP).pow(2);
+        if errors.is_empty() && pixels > MAX_PIXELS {
+            let message =
+                format!("with these `k` and `side` makes a sheet of {pixels} pixels, more than {MAX_PIXELS}");
+            errors.push(FieldError::new("samples", message));
+        }
+        errors
     }
 
     fn request(&self) -> Request {

@@ -207,6 +207,13 @@ impl Projection {
         match self.layout {
             Layout::Pca => Ok(start),
             Layout::TSne { perplexity, epochs } => {
+                let most = (count - 1) as f64 / 3.0;
+                if perplexity > most {
+                    let reason = format!(
+                        "{count} samples allow a perplexity of {most:.0}, and {perplexity} is asked for; lower it"
+                    );
+                    return Err(StageError::input("embeddings", reason));
+                }
                 let near = neighbours_of(points, ((3.0 * perplexity) as usize + 1).min(count - 1))?;
                 let mut done = |epoch| job.progress(epoch as u64, epochs as u64, "step", "");
                 Ok(t_sne(&near, &start, TSne { perplexity, epochs }, &mut done))
@@ -226,9 +233,13 @@ fn neighbours_of(points: &Array2<f32>, k: usize) -> Result<Neighbours, StageErro
         .map_err(|error| StageError::input("embeddings", error))
 }
 
-/// The share of the nearest neighbours of each point `[N, D]` that are nearest to it by their places `[N, 2]` too.
+/// The share of the nearest neighbours of each point `[N, D]` that are nearest to it by their places `[N, 2]` too; none of points that
+/// are all one.
 fn kept(points: &Array2<f32>, places: &Array2<f32>) -> Result<f64, StageError> {
     let (before, after) = (neighbours_of(points, KEPT)?, neighbours_of(places, KEPT)?);
+    if points.rows().into_iter().all(|row| row == points.row(0)) {
+        return Ok(0.0);
+    }
     let pairs = before.rows().zip(after.rows());
     let kept: usize = pairs.map(|((a, _), (b, _))| a.iter().filter(|near| b.contains(near)).count()).sum();
     Ok(kept as f64 / (points.nrows() * KEPT) as f64)

@@ -4,7 +4,7 @@
 mod workbench;
 
 use ablate_data::{Column, Columns};
-use ablate_learn::artifacts::Assignment;
+use ablate_learn::artifacts::{Assignment, Embeddings};
 use ablate_learn::projection::{Layout, Projection};
 use ablate_stage::{Metrics, Stage};
 use workbench::{Run, Workbench, write_embeddings};
@@ -97,13 +97,27 @@ fn the_samples_shown_are_spread_over_the_data_set() {
 }
 
 #[test]
+fn embeddings_that_are_all_one_have_one_place() {
+    let bench = Workbench::new();
+    let (values, labels, split) = (vec![0.5; 100 * 4], vec![0; 100], vec![0; 100]);
+    Embeddings { values, dim: 4, labels, split }.write(&bench.path("embeddings")).unwrap();
+    for layout in LAYOUTS {
+        bench.run(&Projection { layout, ..Projection::default() }, Run::of(&[], 1)).done();
+        assert_eq!(Metrics::read(&bench.path("Projection/metrics")).unwrap().values()["kept@10"], 0.0);
+    }
+}
+
+#[test]
 fn too_few_samples_are_an_error_of_the_input() {
     let bench = Workbench::new();
     write_embeddings(&bench.path("embeddings"), 11, 4, 2);
     let message = bench.run(&Projection::default(), Run::of(&inputs(), 1)).message();
     assert_eq!(message, "input `embeddings`: 11 samples of 4 dimensions are too few to be placed");
-    write_embeddings(&bench.path("embeddings"), 30, 4, 2);
+    write_embeddings(&bench.path("embeddings"), 60, 4, 2);
+    let message = bench.run(&Projection::default(), Run::of(&[], 1)).message();
+    let expected = "input `embeddings`: 60 samples allow a perplexity of 20, and 30 is asked for; lower it";
+    assert_eq!(message, expected);
     std::fs::copy(laid_out().path("assignment"), bench.path("assignment")).unwrap();
     let message = bench.run(&Projection::default(), Run::of(&inputs(), 1)).message();
-    assert_eq!(message, "input `assignment`: it has 600 rows for 30 embeddings");
+    assert_eq!(message, "input `assignment`: it has 600 rows for 60 embeddings");
 }

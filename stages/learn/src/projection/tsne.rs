@@ -1,5 +1,6 @@
 //! t-SNE.
 
+use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::thread;
 
@@ -35,7 +36,7 @@ pub struct TSne {
 /// It runs on one thread, so that sums have one order and equal inputs give equal bits.
 ///
 /// # Panics
-/// When neighbours and places are not of equally many points.
+/// When neighbours and places are not of equally many points, or there are fewer neighbours than three times the perplexity.
 pub fn t_sne(near: &Neighbours, start: &Array2<f32>, how: TSne, done: &mut dyn FnMut(usize)) -> Array2<f32> {
     let count = start.nrows();
     let distance = |similarity: f32| (-similarity).max(0.0).sqrt();
@@ -46,8 +47,11 @@ pub fn t_sne(near: &Neighbours, start: &Array2<f32>, how: TSne, done: &mut dyn F
         .map(|(index, similarity)| index.iter().zip(similarity).map(neighbour).collect())
         .collect();
     let deviation = start.column(0).std(0.0);
-    let scale = if deviation > 0.0 { START / deviation } else { 0.0 };
-    let start: Vec<f32> = start.iter().map(|value| value * scale).collect();
+    if deviation == 0.0 {
+        // Points that are all one have one place.
+        return start.clone();
+    }
+    let start: Vec<f32> = start.iter().map(|value| value * START / deviation).collect();
     let (told, steps) = mpsc::channel();
     let fit = move || {
         let nothing = vec![(); count];
@@ -65,7 +69,7 @@ pub fn t_sne(near: &Neighbours, start: &Array2<f32>, how: TSne, done: &mut dyn F
     let places = thread::scope(|scope| {
         let fitting = scope.spawn(move || alone.install(fit));
         steps.iter().for_each(done);
-        fitting.join().expect("a fit ends")
+        fitting.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
     Array2::from_shape_vec((count, 2), places).expect("two numbers a point")
 }

@@ -51,7 +51,8 @@ pub fn t_sne(near: &Neighbours, start: &Array2<f32>, how: TSne, done: &mut dyn F
         // Points that are all one have one place.
         return start.clone();
     }
-    let start: Vec<f32> = start.iter().map(|value| value * START / deviation).collect();
+    let scale = START / deviation;
+    let start: Vec<f32> = start.iter().map(|value| value * scale).collect();
     let (told, steps) = mpsc::channel();
     let fit = move || {
         let nothing = vec![(); count];

@@ -142,6 +142,7 @@ fn a_sweep_that_makes_no_sense_is_shown_where_it_is_written() {
         r#"OneAtATime({"graph.k": [5, 10]})"#,
         r#"LeaveOneOut(full: {"graph.k": 5}, without: {"encoder.method": "A"})"#,
         r#"LeaveOneOut(full: {"graph.k": 5})"#,
+        r#"LeaveOneOut(full: {"graph.k": 5, "encoder.method": "A"}, without: {"graph.k": 10, "encoder.method": "A"})"#,
         r#"Grid("graph.k")"#,
         r#"Grid([])"#,
         r#"Gird(["graph.k"])"#,
@@ -290,6 +291,22 @@ fn files_that_do_not_fit_together_are_shown_where_they_are_named() {
     });
     let told = told.join("\n").replace(&project.path().display().to_string(), "DIR");
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn labels_are_named_without_quotes() {
+    let project = Project::new();
+    project.write(
+        "p.ron",
+        r#"Pipeline(
+    name: "labels",
+    stages: {"a": (stage: Command(argv: ["true"], env: {"K": "1"}, outputs: {"o": (kind: File, path: "o")}))},
+    axes: {"layout": (paths: ["a.env.K"], values: {"t-SNE": "1", "at 5 %": "2", "PCA": "3"})},
+)"#,
+    );
+    let trials = |axis: &str| project.expect(0, &["expand", "p.ron", "--axis", axis]).stdout;
+    let kept = ["t-SNE", "at 5 %", "PCA"].map(|label| trials("layout=t-SNE, at 5 %").contains(label));
+    assert_eq!(kept, [true, true, false]);
 }
 
 #[test]

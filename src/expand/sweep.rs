@@ -238,8 +238,17 @@ impl Reader<'_> {
             }
             Sweep::LeaveOneOut { full, without } => {
                 let (all, out) = (self.values(full), self.change(full, "full", without));
-                let others = out?.into_iter().map(|change| vec![change]).collect();
-                Some(Part::Around(Changes { first: all?, others, stay: false }))
+                let (all, out) = (all?, out?);
+                for (change, (name, _)) in
+                    out.iter().zip(&without.axes).filter(|(change, _)| all.contains(change))
+                {
+                    let label = &self.pipeline.axes[change.0].values[change.1].label;
+                    let message =
+                        format!("`{}` is `{label}` in `full` too, so nothing is left out", name.text);
+                    self.wrong.push(Diagnostic::new(name.span, message).and(full.span, "`full` is here"));
+                }
+                let others = out.into_iter().map(|change| vec![change]).collect();
+                Some(Part::Around(Changes { first: all, others, stay: false }))
             }
             Sweep::Ladder { from, steps } => {
                 let first = self.values(from);

@@ -26,13 +26,7 @@ impl Overrides {
             }
         }
         for text in &self.axis {
-            // A list without its brackets is what is easily typed.
-            let shown = match text.split_once('=') {
-                Some((axis, values)) if !values.trim_start().starts_with(['[', '{']) => {
-                    format!("{axis}=[{values}]")
-                }
-                _ => text.clone(),
-            };
+            let shown = written_out(text, file);
             if let Some((axis, values)) = assignment("--axis", text, &shown, sources, wrong) {
                 set_axis(file, axis, &values, wrong);
             }
@@ -45,6 +39,24 @@ impl Overrides {
                 Err(error) => wrong.push(error),
             }
         }
+    }
+}
+
+/// An axis with its values as a list: what is easily typed has no brackets, and labels such as `t-SNE` no quotes.
+fn written_out(text: &str, file: &File) -> String {
+    match text.split_once('=') {
+        Some((axis, values)) if !values.trim_start().starts_with(['[', '{']) => {
+            let known = file.axes.iter().find(|known| known.name.text == axis.trim());
+            let is_label =
+                |text: &&str| known.is_some_and(|axis| axis.values.iter().any(|it| it.label == *text));
+            let labels: Vec<&str> = values.split(',').map(str::trim).collect();
+            let is_plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
+            match labels.iter().all(is_label) && !labels.iter().all(is_plain) {
+                true => format!("{axis}={labels:?}"),
+                false => format!("{axis}=[{values}]"),
+            }
+        }
+        _ => text.to_owned(),
     }
 }
 

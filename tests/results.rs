@@ -234,6 +234,11 @@ fn a_served_report_follows_what_runs() {
     assert_eq!(ask("GET", "/", "elsewhere.example").0, "HTTP/1.1 403 Forbidden");
     assert_eq!(ask("POST", "/", "localhost").0, "HTTP/1.1 405 Method Not Allowed");
     assert_eq!(ask("GET", "/other", "localhost").0, "HTTP/1.1 404 Not Found");
+    // One who announces more than there is keeps nobody else waiting.
+    let mut endless = TcpStream::connect(&address).unwrap();
+    write!(endless, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", u64::MAX / 4)
+        .unwrap();
+    assert_eq!(ask("GET", "/", "localhost").0, "HTTP/1.1 200 OK");
     server.kill().unwrap();
     server.wait().unwrap();
 }

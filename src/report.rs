@@ -5,14 +5,14 @@
 //! a server shows while a run goes on, may ask that server how things stand.
 
 mod chart;
-mod confusion;
+mod matrix;
 mod picture;
 mod scatter;
 
 use std::fmt::Write;
 
 pub use chart::{Chart, MAX_SERIES, Point, Series};
-pub use confusion::{Confusion, MAX_CLASSES};
+pub use matrix::{MAX_SIDE, Matrix};
 pub use picture::Picture;
 pub use scatter::{Group, Scatter};
 
@@ -41,7 +41,9 @@ pub struct Report {
     /// Learning curves.
     pub curves: Vec<Chart>,
     /// Confusion matrices.
-    pub confusions: Vec<Confusion>,
+    pub confusions: Vec<Matrix>,
+    /// Other matrices.
+    pub matrices: Vec<Matrix>,
     /// Embeddings in the plane.
     pub scatters: Vec<Scatter>,
     /// What stages drew.
@@ -90,7 +92,8 @@ impl Report {
     fn page(&self, version: Option<&str>) -> String {
         let curves = self.curves.iter().map(Chart::to_html).filter(|html| !html.is_empty());
         let curves: Vec<String> = curves.collect();
-        let confusions: Vec<String> = self.confusions.iter().map(Confusion::to_html).collect();
+        let confusions: Vec<String> = self.confusions.iter().map(Matrix::to_html).collect();
+        let matrices: Vec<String> = self.matrices.iter().map(Matrix::to_html).collect();
         let scatters = self.scatters.iter().map(Scatter::to_html).filter(|html| !html.is_empty());
         let scatters: Vec<String> = scatters.collect();
         let pictures: Vec<String> = self.pictures.iter().map(Picture::to_html).collect();
@@ -118,15 +121,20 @@ impl Report {
             (
                 "confusion",
                 "Confusion",
-                figures("grid", &confusions, "Held-out samples of all seeds; percent of each class."),
+                figures(
+                    "grid",
+                    &confusions,
+                    "Percent of each class, of the held-out samples of all seeds; of all samples where none is held out.",
+                ),
             ),
+            ("matrices", "Matrices", figures("grid", &matrices, "Mean over seeds.")),
             (
                 "embeddings",
                 "Embeddings",
                 figures(
                     "grid",
                     &scatters,
-                    "Of the first seed that is done; a number stands in the midst of its class.",
+                    "Of the first seed that is done; a name stands in the midst of its samples.",
                 ),
             ),
             ("pictures", "Pictures", figures("wide", &pictures, "Of the first seed that is done.")),

@@ -62,3 +62,38 @@ fn presets_are_written_out() {
     let none = project.expect(1, &["stages", "Gallery", "--expand"]);
     assert_eq!(none.stderr, "error: the fields of `Gallery` have no presets\n");
 }
+
+/// What a report draws of images of two classes, on pixels.
+#[test]
+#[cfg(feature = "tables")]
+fn a_report_calls_classes_what_their_data_set_calls_them() {
+    const PIPELINE: &str = r#"Pipeline(
+        name: "pixels",
+        stages: {
+            "images": (stage: Images(source: FashionMnistMini, classes: Some(["Trouser", "Bag"]), train: 60, test: 20)),
+            "pixels": (stage: Embed(layer: Pixels), from: {"images": "images"}),
+            "map": (stage: Projection(layout: Pca), from: {"embeddings": "pixels"}),
+            "graph": (stage: KnnGraph(k: 5), from: {"embeddings": "pixels"}),
+            "purity": (stage: GraphEval(k: [5]), from: {"graph": "graph", "images": "images"}),
+            "clusters": (stage: Cluster(clusters: Some(3)), from: {"embeddings": "pixels"}),
+            "clustering": (stage: ClusterEval(), from: {"assignment": "clusters"}),
+        },
+    )"#;
+    let project = Project::new();
+    project.write("p.ron", PIPELINE).expect(0, &["run", "p.ron"]);
+    project.expect(0, &["report", "p.ron"]);
+    let page = project.read("p.html");
+    let section = |id: &str| {
+        let (_, rest) = page.split_once(&format!("<section id=\"{id}\">")).expect(id);
+        rest.split_once("</section>").unwrap().0.to_owned()
+    };
+    let confusion = section("confusion");
+    assert!(confusion.contains("<th scope=\"row\">0 Trouser</th>"), "{confusion}");
+    assert!(
+        confusion.contains("<th scope=\"col\">none</th>"),
+        "one of three clusters has no class: {confusion}"
+    );
+    let mixing = section("matrices");
+    assert!(mixing.contains("purity, mixing") && mixing.contains("<th scope=\"row\">Bag</th>"), "{mixing}");
+    assert!(section("embeddings").contains(">Trouser</text>"));
+}

@@ -476,6 +476,16 @@ fn a_result_that_an_axis_does_not_reach_is_that_of_each_of_its_values() {
     insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
 }
 
+/// Where the rows are what k does not reach and what it does, it has an effect only there.
+#[test]
+fn an_axis_has_no_effect_on_rows_it_does_not_reach() {
+    let graph = graph(
+        r#"seeds: [0, 1], tables: {"t": Effects(rows: ["features"], axes: ["graph.k"], cell: Mean("probe.accuracy"))},"#,
+    );
+    let results = leaked(&graph);
+    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
+}
+
 #[test]
 fn pipelines_have_effects_of_their_own() {
     let (one, two) = (factorial(EFFECTS), factorial(&EFFECTS.replace("tables", "sweep: Exclude(Grid([\"encoder.epochs\", \"encoder.method\", \"graph.k\"]), [{\"encoder.epochs\": 40}]), tables")));

@@ -9,10 +9,10 @@ use clap::Args;
 use super::{Context, Failure, exit};
 use crate::budget::wanted;
 use crate::expand::expand;
-use crate::graph::Graph;
+use crate::graph::{self, Graph, InstanceId};
 use crate::journal;
 use crate::pipeline::{self, Overrides, Pipeline};
-use crate::plan::{Files, Plan, plan};
+use crate::plan::{Files, Plan, plan, producers};
 use crate::rows::Outcome;
 use crate::source::SourceMap;
 
@@ -123,9 +123,27 @@ impl Project {
         let wanted =
             wanted(&self.graph, |id| plan.state(id).result().map_or(Outcome::Missing, Outcome::Done));
         let part = self.graph.part(&wanted.trials, &BTreeSet::new());
+        self.check_wanted(&part)?;
         let plan = plan.of_part(&part);
         self.graph = part.graph.into_owned();
         Ok((self, plan))
+    }
+
+    /// That some of what is meant, which nothing else needs, is of seeds that a budget wants.
+    pub fn check_wanted(&self, part: &graph::Part<'_>) -> Result<(), Failure> {
+        let needed: BTreeSet<InstanceId> =
+            self.graph.ids().flat_map(|id| producers(&self.graph, id).collect::<Vec<_>>()).collect();
+        let mut last = self.graph.ids().filter(|id| !needed.contains(id)).peekable();
+        let Some(&first) = last.peek() else { return Ok(()) };
+        let wanted: BTreeSet<InstanceId> = part.of.iter().copied().collect();
+        if last.any(|id| wanted.contains(&id)) {
+            return Ok(());
+        }
+        let problem = format!(
+            "`{}` and all else that is meant is of seeds that the budget does not want yet; `--seeds` names seeds outright",
+            self.graph.instance_name(first)
+        );
+        Err(Failure::new(exit::USAGE, problem))
     }
 }
 

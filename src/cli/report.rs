@@ -54,7 +54,7 @@ pub fn report(args: &ReportArgs, context: &mut Context<'_>) -> Result<u8, Failur
 fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Result<Report, Failure> {
     let (pipeline, graph, _) = args.source.read(context)?;
     let drawing = Drawing::of_stages(&pipeline, &graph);
-    let Figures { curves, confusions, scatters, pictures, omissions } = Figures::of(results);
+    let Figures { curves, confusions, matrices, scatters, pictures, omissions } = Figures::of(results);
     Ok(Report {
         title: results.project.graph.name.clone(),
         summary: summary(results),
@@ -62,6 +62,7 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
         drawing: (drawing.size() <= MAX_SVG_NODES).then(|| drawing.to_svg()),
         curves,
         confusions,
+        matrices,
         scatters,
         pictures,
         omissions,

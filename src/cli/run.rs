@@ -75,6 +75,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let pin = project.store.pin()?;
     let mut rounds = Rounds::new(&project.graph, &project.store, files);
     let first = rounds.first();
+    project.check_wanted(&first.part)?;
     let gpus = if first.plan.is_complete() && args.device == "auto" {
         // Looking for a GPU takes longer than finding that there is nothing to do.
         Vec::new()

@@ -20,6 +20,8 @@ pub struct Scatter {
     pub title: String,
     /// The places of each group's samples, by what the group is called.
     pub groups: BTreeMap<Group, Vec<(f64, f64)>>,
+    /// What the groups are called, by number, as far as they have names.
+    pub names: Vec<String>,
 }
 
 /// What a sample belongs to.
@@ -71,7 +73,9 @@ impl Scatter {
             writeln!(html, "<path class=\"{class}\" d=\"{dots}\"/>").expect("a string");
             if let Group::Number(number) = group {
                 let (x, y) = place(&midst(&samples));
-                writeln!(names, "<text x=\"{x:.1}\" y=\"{y:.1}\">{number}</text>").expect("a string");
+                let name = usize::try_from(*number).ok().and_then(|number| self.names.get(number));
+                let name = name.map_or_else(|| number.to_string(), |name| shown(name));
+                writeln!(names, "<text x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>").expect("a string");
             }
         }
         writeln!(html, "{names}</svg></figure>").expect("a string");
@@ -99,19 +103,29 @@ mod tests {
             (Group::None, vec![(0.0, 0.0)]),
             (Group::Number(9), vec![(10.0, 5.0), (10.0, 0.0), (10.0, -5.0)]),
         ]);
-        let html = Scatter { title: "a & b".to_owned(), groups }.to_html();
+        let html = Scatter { title: "a & b".to_owned(), groups, names: Vec::new() }.to_html();
         let expected = "<figure class=\"scatter\"><figcaption>a &amp; b</figcaption>\n\
                         <svg viewBox=\"0 0 480 480\" role=\"img\" aria-label=\"a &amp; b\">\n\
                         <path class=\"dots\" d=\"M14.0 240.0h0\"/>\n\
                         <path class=\"dots s9\" d=\"M466.0 14.0h0M466.0 240.0h0M466.0 466.0h0\"/>\n\
                         <text x=\"466.0\" y=\"240.0\">9</text>\n</svg></figure>\n";
         assert_eq!(html, expected);
-        assert_eq!(Scatter { title: String::new(), groups: BTreeMap::new() }.to_html(), "");
+        assert_eq!(
+            Scatter { title: String::new(), groups: BTreeMap::new(), names: Vec::new() }.to_html(),
+            ""
+        );
         let alone = BTreeMap::from([
             (Group::None, vec![(3.0, 4.0), (f64::NAN, 1.0)]),
             (Group::Number(1), Vec::new()),
         ]);
-        let alone = Scatter { title: String::new(), groups: alone }.to_html();
+        let names = ["ant", "<bee>"].map(str::to_owned).to_vec();
+        let alone = Scatter { title: String::new(), groups: alone, names }.to_html();
         assert!(alone.contains("d=\"M240.0 240.0h0\"") && !alone.contains("NaN"), "{alone}");
+        assert!(!alone.contains("bee"), "no sample of it is shown: {alone}");
+        let named =
+            BTreeMap::from([(Group::Number(1), vec![(3.0, 4.0)]), (Group::Number(2), vec![(5.0, 4.0)])]);
+        let names = ["ant", "<bee>"].map(str::to_owned).to_vec();
+        let named = Scatter { title: String::new(), groups: named, names }.to_html();
+        assert!(named.contains(">&lt;bee&gt;</text>") && named.contains(">2</text>"), "{named}");
     }
 }

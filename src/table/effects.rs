@@ -53,12 +53,11 @@ pub(super) fn build(
         remarks: Vec::new(),
     };
     let mut told = Told::default();
-    let terms = terms(factors.len(), interactions);
     let mut designs: Vec<(Points<'_, '_>, Vec<Design>)> = Vec::new();
     for condition in whole(keys.iter().map(|key| key[..given.len()].to_vec())) {
         let here = || keys.iter().filter(|key| covers(&key[..given.len()], &condition));
         let (first, last) = (given.len(), given.len() + factors.len());
-        let levels = (first..last).map(|at| distinct(here().filter_map(|key| key[at]))).collect();
+        let levels = (first..last).map(|at| levels(here().map(|key| key[at]))).collect();
         let blocks = whole(here().map(|key| key[last..].to_vec()));
         let points = Points { axes: &all, condition, levels, blocks };
         let design = |(title, cell): &(String, pipeline::Cell)| {
@@ -66,11 +65,15 @@ pub(super) fn build(
             Ok(Design::of(&measured, &points, title, &mut told))
         };
         let of_cells = spec.cells.iter().map(design).collect::<PolarsResult<_>>()?;
+        let unreached = factors.iter().enumerate().filter(|(at, _)| !points.is_reached(*at));
+        told.unreached.extend(unreached.map(|(_, axis)| (*axis, points.name(&points.condition))));
         designs.push((points, of_cells));
     }
     let usual = usual_devices(designs.iter().flat_map(|(_, designs)| designs).map(|design| &design.origin));
     for (points, designs) in &designs {
         let first = table.rows.len();
+        let reached: Vec<usize> = (0..factors.len()).filter(|at| points.is_reached(*at)).collect();
+        let terms = terms(&reached, interactions);
         for term in &terms {
             let names: Vec<&str> = term.iter().map(|&at| factors[at].as_str()).collect();
             let values = combinations(&points.levels, term);
@@ -80,7 +83,10 @@ pub(super) fn build(
             for (at, values) in values.into_iter().enumerate() {
                 let labels = match term.as_slice() {
                     [] => [Some("all".to_owned()), None],
-                    _ => [Some(names.join(" × ")), Some(values.join(", "))],
+                    _ => [
+                        Some(names.join(" × ")),
+                        Some(values.into_iter().flatten().collect::<Vec<_>>().join(", ")),
+                    ],
                 };
                 let cells = cells.iter().flat_map(|cells| cells[at].clone()).collect();
                 table.rows.push(row(&points.condition, labels, cells));
@@ -132,16 +138,23 @@ fn explained(interactions: bool) -> String {
 }
 
 /// The axes of each effect: none for the mean of all, each alone, each two.
-fn terms(factors: usize, interactions: bool) -> Vec<Vec<usize>> {
-    let alone = (0..factors).map(|at| vec![at]);
-    let pairs = (0..factors).flat_map(|one| (one + 1..factors).map(move |two| vec![one, two]));
+fn terms(factors: &[usize], interactions: bool) -> Vec<Vec<usize>> {
+    let alone = factors.iter().map(|&at| vec![at]);
+    let after = |one: usize| factors[one + 1..].iter().map(move |&two| vec![factors[one], two]);
+    let pairs = (0..factors.len()).flat_map(after);
     std::iter::once(Vec::new()).chain(alone).chain(pairs.filter(|_| interactions)).collect()
 }
 
+/// The values an axis takes among some labels; a single `None` where it does not reach.
+fn levels<'t>(labels: impl Iterator<Item = Option<&'t str>>) -> Key<'t> {
+    let reached = distinct(labels.flatten().map(Some));
+    if reached.is_empty() { vec![None] } else { reached }
+}
+
 /// Every combination of the values of the axes `term`, the last fastest.
-fn combinations<'t>(levels: &[Vec<&'t str>], term: &[usize]) -> Vec<Vec<&'t str>> {
+fn combinations<'t>(levels: &[Key<'t>], term: &[usize]) -> Vec<Key<'t>> {
     term.iter().fold(vec![Vec::new()], |all, &axis| {
-        let longer = |before: &Vec<&'t str>| {
+        let longer = |before: &Key<'t>| {
             let before = before.clone();
             levels[axis].iter().map(move |value| [before.as_slice(), &[*value]].concat())
         };
@@ -246,8 +259,8 @@ impl<'t> Measured<'t> {
 struct Points<'a, 't> {
     axes: &'a [&'a String],
     condition: Key<'t>,
-    /// The values of the axes whose effects are shown.
-    levels: Vec<Vec<&'t str>>,
+    /// The values of the axes whose effects are shown; a single `None` of one that does not reach.
+    levels: Vec<Key<'t>>,
     /// The points of the axes that are averaged over.
     blocks: Vec<Key<'t>>,
 }
@@ -260,11 +273,15 @@ impl<'t> Points<'_, 't> {
         count.filter(|count| *count <= MAX_COMBINATIONS)?;
         let axes: Vec<usize> = (0..self.levels.len()).collect();
         let points = combinations(&self.levels, &axes).into_iter().flat_map(|values| {
-            let before: Key<'t> =
-                self.condition.iter().copied().chain(values.into_iter().map(Some)).collect();
+            let before: Key<'t> = self.condition.iter().copied().chain(values).collect();
             self.blocks.iter().map(move |block| [before.as_slice(), block].concat())
         });
         Some(points.collect())
+    }
+
+    /// Whether an axis whose effects are shown reaches the condition.
+    fn is_reached(&self, factor: usize) -> bool {
+        self.levels[factor] != [None]
     }
 
     /// A point as `graph.k=5, method=SimCLR`.
@@ -282,6 +299,8 @@ struct Told<'a> {
     partial: BTreeSet<&'a String>,
     /// Which values are missing.
     missing: Vec<String>,
+    /// Axes without effect, and where they have none.
+    unreached: BTreeSet<(&'a String, String)>,
 }
 
 impl Told<'_> {
@@ -290,7 +309,11 @@ impl Told<'_> {
             .partial
             .into_iter()
             .map(|axis| format!("a result that `{axis}` does not reach counts at each of its values"));
-        self.missing.into_iter().chain(partial)
+        let nothing = |(axis, of): (&String, String)| match of.as_str() {
+            "" => format!("`{axis}` reaches nothing that is shown, and has no effect"),
+            of => format!("`{axis}` does not reach {of}, and has no effect there"),
+        };
+        self.missing.into_iter().chain(partial).chain(self.unreached.into_iter().map(nothing))
     }
 }
 

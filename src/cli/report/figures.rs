@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ablate_stage::ArtifactKind;
 use ablate_stage::cache::ActionResult;
+use ablate_stage::{ArtifactKind, Tensors};
 use polars::prelude::{DataFrame, DataType, ParquetReader, PolarsResult, SerReader};
 
 use super::{by_stage, done};
 use crate::cli::results::Results;
-use crate::graph::InstanceId;
+use crate::graph::{InstanceId, Wire};
 use crate::progress::counted;
-use crate::report::{Chart, Confusion, Group, MAX_CLASSES, MAX_SERIES, Picture, Scatter, Series};
+use crate::report::{Chart, Group, MAX_SERIES, MAX_SIDE, Matrix, Picture, Scatter, Series};
 
 /// The most instances of a stage whose tables are read.
 const MAX_READ: usize = 512;
@@ -35,7 +35,9 @@ pub struct Figures {
     /// Learning curves.
     pub curves: Vec<Chart>,
     /// Confusion matrices.
-    pub confusions: Vec<Confusion>,
+    pub confusions: Vec<Matrix>,
+    /// Other matrices.
+    pub matrices: Vec<Matrix>,
     /// Embeddings in the plane.
     pub scatters: Vec<Scatter>,
     /// What stages drew.
@@ -52,17 +54,26 @@ impl Figures {
             let done: Vec<(InstanceId, &ActionResult)> = done(results, &ids).collect();
             let omitted = done.len().saturating_sub(MAX_READ);
             let stage = Stage { name: stage, done, results };
-            let (curves, confusions) = (stage.curves(), stage.confusions());
-            if omitted > 0 && !(curves.is_empty() && confusions.is_empty()) {
+            let (curves, confusions, matrices) = (stage.curves(), stage.confusions(), stage.matrices());
+            if omitted > 0 && !(curves.is_empty() && confusions.is_empty() && matrices.is_empty()) {
                 let text = format!(
-                    "{}: curves and confusion of {}; a report shows the first {MAX_READ}",
+                    "{}: curves and matrices of {}; a report shows the first {MAX_READ}",
                     stage.name,
                     counted(omitted, "more instance")
                 );
                 figures.omissions.push(text);
             }
             figures.curves.extend(curves);
-            figures.confusions.extend(confusions);
+            for (of_kind, found) in [(&mut figures.confusions, confusions), (&mut figures.matrices, matrices)]
+            {
+                let (small, large): (Vec<Matrix>, Vec<Matrix>) =
+                    found.into_iter().partition(|matrix| matrix.side() <= MAX_SIDE);
+                of_kind.extend(small);
+                let told = |matrix: Matrix| {
+                    format!("{}: a matrix of more than {MAX_SIDE} rows or columns", matrix.title)
+                };
+                figures.omissions.extend(large.into_iter().map(told));
+            }
             stage.shown(&mut figures);
         }
         figures
@@ -78,6 +89,8 @@ struct Stage<'a> {
 
 /// The tables in an output of one kind, of all seeds of a point.
 struct Frames {
+    /// The first of them.
+    id: InstanceId,
     point: String,
     port: String,
     of_seeds: Vec<DataFrame>,
@@ -113,6 +126,31 @@ impl Stage<'_> {
         if point.is_empty() { self.name.to_owned() } else { format!("{}: {point}", self.name) }
     }
 
+    /// What the classes of the data set are called that an instance comes from; nothing where it comes from several that
+    /// differ, or from none.
+    fn classes(&self, id: InstanceId) -> Vec<String> {
+        let project = &self.results.project;
+        let (mut open, mut known, mut found) = (vec![id], BTreeSet::new(), BTreeSet::new());
+        while let Some(id) = open.pop() {
+            for Wire { from, output } in project.graph.instance(id).inputs.values() {
+                if !known.insert((*from, output)) {
+                    continue;
+                }
+                open.push(*from);
+                let ports = project.graph.instance(*from).params.outputs();
+                if ports.iter().any(|port| port.name == *output && port.kind == ArtifactKind::Images) {
+                    let result = self.results.plan.state(*from).result();
+                    found.insert(result.and_then(|result| {
+                        let path = project.store.verified(&result.outputs.get(output)?.digest).ok()?;
+                        let metadata = Tensors::read_metadata(&path).ok()?;
+                        serde_json::from_str::<Vec<String>>(metadata.get("classes")?).ok()
+                    }));
+                }
+            }
+        }
+        if found.len() == 1 { found.pop_first().flatten().unwrap_or_default() } else { Vec::new() }
+    }
+
     fn frames(&self, kind: ArtifactKind) -> Vec<Frames> {
         let mut found: Vec<Frames> = Vec::new();
         for (id, port, path) in self.outputs(kind, MAX_READ) {
@@ -120,7 +158,7 @@ impl Stage<'_> {
             let point = self.point(id);
             match found.iter_mut().find(|known| known.point == point && known.port == port) {
                 Some(known) => known.of_seeds.push(frame),
-                None => found.push(Frames { point, port, of_seeds: vec![frame] }),
+                None => found.push(Frames { id, point, port, of_seeds: vec![frame] }),
             }
         }
         found
@@ -159,13 +197,23 @@ impl Stage<'_> {
         charts
     }
 
-    /// The matrices of predictions that have labels of few classes.
-    fn confusions(&self) -> Vec<Confusion> {
+    /// The matrices of predictions that have labels.
+    fn confusions(&self) -> Vec<Matrix> {
         let matrix = |frames: Frames| {
             let pairs = frames.of_seeds.iter().filter_map(|frame| held_out(frame).ok()).flatten();
-            Some(Confusion { counts: count(pairs)?, title: self.title(&frames.point) })
+            let (title, classes) = (self.title(&frames.point), self.classes(frames.id));
+            Some(Matrix::of_counts(title, &count(pairs)?, &classes))
         };
         self.frames(ArtifactKind::Predictions).into_iter().filter_map(matrix).collect()
+    }
+
+    /// What stages give as matrices.
+    fn matrices(&self) -> Vec<Matrix> {
+        let matrix = |frames: Frames| {
+            let of_seeds: Vec<_> = frames.of_seeds.iter().filter_map(|frame| entries(frame).ok()).collect();
+            Matrix::mean(format!("{}, {}", self.title(&frames.point), frames.port), &of_seeds)
+        };
+        self.frames(ArtifactKind::Matrix).into_iter().filter_map(matrix).collect()
     }
 
     /// Adds what is shown of one seed a point only: places in the plane, and pictures.
@@ -184,7 +232,8 @@ impl Stage<'_> {
             for (id, port, path) in firsts.into_iter().take(MAX_SHOWN) {
                 let title = self.title(&self.point(id));
                 if kind == ArtifactKind::Points {
-                    figures.scatters.extend(frame(&path).iter().flat_map(|frame| scatters(&title, frame)));
+                    let scatters = |frame: &DataFrame| scatters(&title, frame, &self.classes(id));
+                    figures.scatters.extend(frame(&path).iter().flat_map(scatters));
                 } else if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_PICTURE_BYTES) {
                     let name = self.results.project.graph.instance_name(id);
                     let most = MAX_PICTURE_BYTES >> 20;
@@ -204,8 +253,8 @@ fn frame(path: &Path) -> Option<DataFrame> {
 }
 
 /// Samples in the plane by class, where a class is known of any, and by cluster, where they have one.
-fn scatters(title: &str, frame: &DataFrame) -> Vec<Scatter> {
-    let by = |column: &str| -> PolarsResult<Scatter> {
+fn scatters(title: &str, frame: &DataFrame, classes: &[String]) -> Vec<Scatter> {
+    let by = |column: &str, names: &[String]| -> PolarsResult<Scatter> {
         let numbers = frame.column(column)?.i64()?;
         let (x, y) = (frame.column("x")?.f64()?, frame.column("y")?.f64()?);
         let mut groups: BTreeMap<Group, Vec<(f64, f64)>> = BTreeMap::new();
@@ -214,9 +263,9 @@ fn scatters(title: &str, frame: &DataFrame) -> Vec<Scatter> {
                 number.and_then(|number| u64::try_from(number).ok()).map_or(Group::None, Group::Number);
             groups.entry(group).or_default().extend(x.zip(y));
         }
-        Ok(Scatter { title: format!("{title}, by {column}"), groups })
+        Ok(Scatter { title: format!("{title}, by {column}"), groups, names: names.to_vec() })
     };
-    let (label, cluster) = (by("label"), by("cluster"));
+    let (label, cluster) = (by("label", classes), by("cluster", &[]));
     let known = |scatter: &Scatter| scatter.groups.keys().any(|group| *group != Group::None);
     let labelled = label.into_iter().filter(|label| known(label) || cluster.is_err()).collect::<Vec<_>>();
     labelled.into_iter().chain(cluster).collect()
@@ -242,28 +291,45 @@ fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
     Ok(points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
 }
 
-/// Label and prediction of the held-out samples that have a label.
+/// The row, column and value of each entry of a matrix.
+fn entries(frame: &DataFrame) -> PolarsResult<Vec<(String, String, f64)>> {
+    let (row, column) = (frame.column("row")?.str()?, frame.column("column")?.str()?);
+    let values = frame.column("value")?.cast(&DataType::Float64)?;
+    let entries = row.iter().zip(column.iter()).zip(values.f64()?.iter());
+    let entry = |((row, column), value): ((Option<&str>, Option<&str>), Option<f64>)| {
+        Some((row?.to_owned(), column?.to_owned(), value?))
+    };
+    Ok(entries.filter_map(entry).collect())
+}
+
+/// Label and prediction of the held-out samples that have a label; of all that have one where none is held out. A prediction below
+/// 0 is none.
 fn held_out(frame: &DataFrame) -> PolarsResult<Vec<(i64, i64)>> {
     let columns =
         ["split", "label", "prediction"].map(|name| frame.column(name).and_then(|column| column.i64()));
     let [split, label, prediction] = columns;
-    let rows = split?.iter().zip(label?.iter()).zip(prediction?.iter());
+    let split = split?;
+    let any_held_out = split.iter().any(|split| split == Some(TEST));
+    let rows = split.iter().zip(label?.iter()).zip(prediction?.iter());
     let held_out = rows.filter_map(|((split, label), prediction)| {
-        (split == Some(TEST)).then_some((label.filter(|label| *label >= 0)?, prediction?))
+        let is_shown = split == Some(TEST) || !any_held_out;
+        is_shown.then_some((label.filter(|label| *label >= 0)?, prediction?))
     });
     Ok(held_out.collect())
 }
 
-/// The counts of label × prediction; `None` of nothing, and where there are too many classes.
+/// The counts of label × prediction, with a last column for samples without one where there are any; `None` of nothing, and where
+/// there are too many classes to be drawn.
 fn count(pairs: impl Iterator<Item = (i64, i64)>) -> Option<Vec<Vec<u64>>> {
-    let pairs: Vec<(usize, usize)> = pairs
-        .map(|(label, prediction)| Some((label.try_into().ok()?, prediction.try_into().ok()?)))
+    let pairs: Vec<(usize, Option<usize>)> = pairs
+        .map(|(label, prediction)| Some((label.try_into().ok()?, prediction.try_into().ok())))
         .collect::<Option<_>>()?;
-    let classes = pairs.iter().map(|(label, prediction)| label.max(prediction) + 1).max()?;
-    if classes > MAX_CLASSES {
+    let classes = pairs.iter().map(|(label, prediction)| label.max(&prediction.unwrap_or(0)) + 1).max()?;
+    if classes > MAX_SIDE {
         return None;
     }
-    let mut counts = vec![vec![0; classes]; classes];
-    pairs.iter().for_each(|&(label, prediction)| counts[label][prediction] += 1);
+    let columns = classes + usize::from(pairs.iter().any(|(_, prediction)| prediction.is_none()));
+    let mut counts = vec![vec![0; columns]; classes];
+    pairs.iter().for_each(|&(label, prediction)| counts[label][prediction.unwrap_or(classes)] += 1);
     Some(counts)
 }

@@ -35,13 +35,16 @@ pub enum ArtifactKind {
     /// safetensors: `cluster` i64 \[N\], `split` u8 \[N\], and where they exist `probabilities` f32 \[N, K\] and `labels` i64 \[N\];
     /// metadata `num_clusters`.
     Assignment,
-    /// Parquet, one row per sample.
+    /// Parquet, one row per sample, with `split`, `label` and `prediction` (i64, −1 for none) where these are classes.
     Predictions,
     /// Parquet, one row per epoch (or step): the learning curve.
     Curve,
     /// Parquet, one row per sample shown: its place in the plane, `x` and `y` (f64), its `row` in the data set, `split` and
     /// `label` (i64, −1 where unknown), and where they exist `cluster` (i64).
     Points,
+    /// Parquet, one row per entry of a matrix: what its `row` and its `column` are called (text), in the order of their first
+    /// appearances, and its `value` (f64). What is not there is 0.
+    Matrix,
     /// JSON object of finite numbers.
     Metrics,
     /// Text: a table of comma-separated values, with a line of names.
@@ -136,7 +139,7 @@ impl ArtifactKind {
     pub fn extension(self) -> &'static str {
         match self {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => "safetensors",
-            Self::Predictions | Self::Curve | Self::Points => "parquet",
+            Self::Predictions | Self::Curve | Self::Points | Self::Matrix => "parquet",
             Self::Metrics => "json",
             Self::Csv => "csv",
             Self::Png => "png",
@@ -162,7 +165,7 @@ impl ArtifactKind {
             Self::Images | Self::Encoder | Self::Embeddings | Self::Graph | Self::Assignment => {
                 self.read_tensors(path).map(drop)
             }
-            Self::Predictions | Self::Curve | Self::Points => check_parquet_magic(path),
+            Self::Predictions | Self::Curve | Self::Points | Self::Matrix => check_parquet_magic(path),
             Self::Metrics => Metrics::read(path).map(drop),
             Self::Csv | Self::Html => check_text(path),
             Self::Png => check_png_magic(path),
@@ -189,6 +192,7 @@ impl ArtifactKind {
             Self::Predictions
             | Self::Curve
             | Self::Points
+            | Self::Matrix
             | Self::Metrics
             | Self::Csv
             | Self::Png

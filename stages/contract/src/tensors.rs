@@ -195,19 +195,22 @@ impl Tensors {
     /// # Errors
     /// Where the file cannot be read, is malformed, or has tensors of other types.
     pub fn read(path: &Path) -> Result<Self, BadArtifact> {
-        let unread = |error: io::Error| BadArtifact::new(error.to_string());
-        let file = File::open(path).map_err(unread)?;
-        let size = file.metadata().map_err(unread)?.len();
-        let mut file = BufReader::with_capacity(PIECE, file);
-        let header = read_header(&mut file, size)?;
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let (header, mut file) = open(path)?;
         let mut tensors = BTreeMap::new();
         for name in header.offset_keys() {
             let info = header.info(&name).expect("a name of the header is in it");
             let data = read_data(&mut file, &name, info)?;
             tensors.insert(name, Tensor { shape: info.shape.clone(), data });
         }
-        Ok(Self { tensors, metadata })
+        Ok(Self { tensors, metadata: metadata(&header) })
+    }
+
+    /// The metadata of a safetensors file, without reading its tensors.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or its header is malformed.
+    pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, BadArtifact> {
+        open(path).map(|(header, _)| metadata(&header))
     }
 
     /// Writes a safetensors file. The header is in order of name and its fields in order of theirs, so equal content gives
@@ -257,6 +260,19 @@ const PIECE: usize = 1 << 20;
 
 /// Longest header, as the format's own reader has it.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// The header of a file, and what follows it.
+fn open(path: &Path) -> Result<(Metadata, BufReader<File>), BadArtifact> {
+    let unread = |error: io::Error| BadArtifact::new(error.to_string());
+    let file = File::open(path).map_err(unread)?;
+    let size = file.metadata().map_err(unread)?.len();
+    let mut file = BufReader::with_capacity(PIECE, file);
+    Ok((read_header(&mut file, size)?, file))
+}
+
+fn metadata(header: &Metadata) -> BTreeMap<String, String> {
+    header.metadata().clone().unwrap_or_default().into_iter().collect()
+}
 
 /// The header of a file of `size` bytes: tensors one after the other, up to its end.
 fn read_header(file: &mut impl Read, size: u64) -> Result<Metadata, BadArtifact> {

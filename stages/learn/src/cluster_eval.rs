@@ -1,5 +1,6 @@
 //! The stage that compares an assignment with the true classes.
 
+use ablate_data::{Column, Columns};
 use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,9 @@ use crate::metrics::Contingency;
 ///
 /// Input `assignment`, and `images` where the assignment carries no labels. Output `metrics`: `acc` (Hungarian
 /// matching), `nmi` (arithmetic mean of the entropies), `ari`, `fmi` (Fowlkes-Mallows), `f1` (macro F1 after matching),
-/// `samples` and `clusters` (those that are not empty). Samples without a label are left out.
+/// `samples` and `clusters` (those that are not empty). Output `predictions`, a row a sample: `index` (row of the data set),
+/// `split`, `label`, `cluster`, and as its `prediction` the class its cluster is matched to, −1 where there are more clusters than
+/// classes and it is left over. Samples without a label are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterEval {
@@ -44,7 +47,7 @@ impl Evaluated {
 
 impl Stage for ClusterEval {
     const KIND: &'static str = "ClusterEval";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -55,7 +58,10 @@ impl Stage for ClusterEval {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::required("metrics", ArtifactKind::Metrics)]
+        vec![
+            Port::required("metrics", ArtifactKind::Metrics),
+            Port::required("predictions", ArtifactKind::Predictions),
+        ]
     }
 
     fn validate(&self) -> Vec<FieldError> {
@@ -86,10 +92,10 @@ impl Stage for ClusterEval {
             let reason = format!("it has {found} labels for an assignment of {expected} samples");
             return Err(StageError::input("images", reason));
         }
-        let samples = assignment.cluster.iter().zip(&labels).zip(&assignment.split);
-        let chosen = samples.filter(|((_, label), split)| **label >= 0 && self.split.includes(**split));
-        let (clusters, labels): (Vec<i64>, Vec<i64>) =
-            chosen.map(|((&cluster, &label), _)| (cluster, label)).unzip();
+        let is_chosen = |&at: &usize| labels[at] >= 0 && self.split.includes(assignment.split[at]);
+        let chosen: Vec<usize> = (0..labels.len()).filter(is_chosen).collect();
+        let [clusters, labels] = [&assignment.cluster, &labels]
+            .map(|values| chosen.iter().map(|&at| values[at]).collect::<Vec<i64>>());
         if labels.is_empty() {
             let reason = format!("no sample of split {:?} has a label", self.split);
             return Err(StageError::input("assignment", reason));
@@ -109,6 +115,16 @@ impl Stage for ClusterEval {
         metrics.insert("f1", table.macro_f1());
         metrics.insert("samples", labels.len() as f64);
         metrics.insert("clusters", table.num_clusters() as f64);
-        metrics.write(job.output("metrics"))
+        metrics.write(job.output("metrics"))?;
+        let matching = table.matching();
+        let prediction = |cluster: &i64| matching.get(cluster).copied().unwrap_or(-1);
+        let split = chosen.iter().map(|&at| i64::from(assignment.split[at]));
+        Columns::new()
+            .with("index", Column::I64(chosen.iter().map(|&at| at as i64).collect()))
+            .with("split", Column::I64(split.collect()))
+            .with("label", Column::I64(labels))
+            .with("prediction", Column::I64(clusters.iter().map(prediction).collect()))
+            .with("cluster", Column::I64(clusters))
+            .write(job.output("predictions"))
     }
 }

@@ -1,6 +1,9 @@
 //! The stage that says how often neighbours share a class.
 
-use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Stage, StageError};
+use std::path::Path;
+
+use ablate_data::{Column, Columns};
+use ablate_stage::{ArtifactKind, BadArtifact, FieldError, Job, Metrics, Port, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,8 @@ use crate::artifacts::Graph;
 ///
 /// Input `graph`, whose edges point `FromNeighbours` and come nearest first, and `images` for the labels. Output `metrics`:
 /// for each number k asked for, `purity@k`: the share of the first k neighbours of each sample, itself left out, that are of its
-/// class, over all pairs that have labels. A sample with fewer neighbours counts with those it has.
+/// class, over all pairs that have labels. A sample with fewer neighbours counts with those it has. Output `mixing`: of the
+/// neighbours of each class (row), all that are listed, the share that are of each class (column).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GraphEval {
@@ -54,9 +58,31 @@ pub fn purities(graph: &Graph, labels: &[i64], ks: &[usize]) -> Option<Vec<f64>>
     ks.iter().map(share).collect()
 }
 
+/// Of the neighbours of each class the share that are of each class, \[class\]\[class of the neighbour\], over all pairs that have
+/// labels, a node and itself left out; 0 for a class that has none. `labels` are `[N]`, below `classes`, −1 where unknown.
+///
+/// # Panics
+/// When there is not a label a node, or one is not below `classes`.
+pub fn mixing(graph: &Graph, labels: &[i64], classes: usize) -> Vec<Vec<f64>> {
+    assert_eq!(labels.len(), graph.num_nodes(), "a label a node, -1 where unknown");
+    let mut counts = vec![vec![0_u64; classes]; classes];
+    for (source, target) in graph.source.iter().zip(&graph.target).filter(|(source, target)| source != target)
+    {
+        let (of, neighbour) = (labels[*target as usize], labels[*source as usize]);
+        if of >= 0 && neighbour >= 0 {
+            counts[of as usize][neighbour as usize] += 1;
+        }
+    }
+    let shares = |row: Vec<u64>| {
+        let total = row.iter().sum::<u64>().max(1) as f64;
+        row.into_iter().map(|count| count as f64 / total).collect()
+    };
+    counts.into_iter().map(shares).collect()
+}
+
 impl Stage for GraphEval {
     const KIND: &'static str = "GraphEval";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -64,7 +90,7 @@ impl Stage for GraphEval {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::required("metrics", ArtifactKind::Metrics)]
+        vec![Port::required("metrics", ArtifactKind::Metrics), Port::required("mixing", ArtifactKind::Matrix)]
     }
 
     fn validate(&self) -> Vec<FieldError> {
@@ -79,10 +105,8 @@ impl Stage for GraphEval {
 
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let graph = Graph::from_job(job, "graph")?;
-        let labels = ArtifactKind::Images
-            .read_tensors(job.input("images")?)
-            .and_then(|tensors| tensors.i64("labels").map(<[i64]>::to_vec))
-            .map_err(|error| StageError::input("images", error))?;
+        let (labels, classes) =
+            classes(job.input("images")?).map_err(|error| StageError::input("images", error))?;
         if labels.len() != graph.num_nodes() {
             let reason = format!("it has {} images for a graph of {}", labels.len(), graph.num_nodes());
             return Err(StageError::input("images", reason));
@@ -93,8 +117,25 @@ impl Stage for GraphEval {
         for (k, purity) in self.k.iter().zip(purities) {
             metrics.insert(format!("purity@{k}"), purity);
         }
-        metrics.write(job.output("metrics"))
+        metrics.write(job.output("metrics"))?;
+        let shares = mixing(&graph, &labels, classes.len()).concat();
+        let names = |of: &dyn Fn(usize) -> usize| {
+            Column::Text((0..shares.len()).map(|at| classes[of(at)].clone()).collect())
+        };
+        Columns::new()
+            .with("row", names(&|at| at / classes.len()))
+            .with("column", names(&|at| at % classes.len()))
+            .with("value", Column::F64(shares))
+            .write(job.output("mixing"))
     }
+}
+
+/// The labels of a data set, and the names of its classes.
+fn classes(images: &Path) -> Result<(Vec<i64>, Vec<String>), BadArtifact> {
+    let tensors = ArtifactKind::Images.read_tensors(images)?;
+    let names = tensors.metadata("classes").unwrap_or("[]");
+    let names = serde_json::from_str(names).map_err(|error| BadArtifact::new(error.to_string()))?;
+    Ok((tensors.i64("labels")?.to_vec(), names))
 }
 
 #[cfg(test)]
@@ -113,5 +154,7 @@ mod tests {
         // Places: first 1→0, 0→1; second 2→0; 3 is nobody's.
         assert_eq!(purities(&graph, &[0, 0, 1, -1], &[1, 2, 9]), Some(vec![1.0, 2.0 / 3.0, 2.0 / 3.0]));
         assert_eq!(purities(&graph, &[0, -1, -1, -1], &[1]), None);
+        // 0's neighbours are 1, of its class, and 2; 1's is 0; 2's has no label.
+        assert_eq!(mixing(&graph, &[0, 0, 1, -1], 2), [[2.0 / 3.0, 1.0 / 3.0], [0.0, 0.0]]);
     }
 }

@@ -129,6 +129,15 @@ fn separable_classes_are_found_by_every_measure() {
     assert!(metric(&bench, "KnnGraph/metrics", "purity") > 0.8);
     assert_eq!(metric(&bench, "KnnGraph/metrics", "mean_degree"), 5.0);
     assert_eq!(metric(&bench, "ClusterEval/metrics", "clusters"), 4.0);
+    let predictions = Columns::read(&bench.path("ClusterEval/predictions")).unwrap();
+    let column = |name: &str| match predictions.get(name) {
+        Some(Column::I64(values)) => values.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let pairs = column("label").into_iter().zip(column("prediction"));
+    let right = pairs.filter(|(label, prediction)| label == prediction).count();
+    let share = right as f64 / predictions.rows().unwrap() as f64;
+    assert_eq!(share, metric(&bench, "ClusterEval/metrics", "acc"));
 }
 
 #[test]

@@ -350,12 +350,10 @@ fn every_command_shows_the_seeds_that_are_wanted_and_no_others() {
         unwanted.contains("no `probe[method=calm,seed=3]` that its budget of seeds wants now;"),
         "{unwanted}"
     );
-    for command in ["run", "plan"] {
-        let unwanted = project.expect(2, &[command, "p.ron", "--only", "probe[*calm*seed=5]"]).stderr;
-        assert!(
-            unwanted.contains("is of seeds that the budget does not want yet; `--seeds` names"),
-            "{unwanted}"
-        );
+    for (command, method) in [("run", "calm"), ("plan", "calm"), ("run", "wild")] {
+        let only = format!("probe[*{method}*seed=5]");
+        let unwanted = project.expect(2, &[command, "p.ron", "--only", &only]).stderr;
+        assert!(unwanted.contains("the budget tells by the seeds before; leave out `--only`"), "{unwanted}");
     }
     project.expect(0, &["report", "p.ron"]);
     assert!(project.read("p.html").contains("2 stages, 14 instances, 13 trials; all done"));

@@ -3,6 +3,7 @@
 
 mod common;
 
+use ablate_data::{Column, Columns};
 use common::Project;
 
 const PIPELINE: &str = r#"Pipeline(
@@ -77,10 +78,30 @@ fn a_report_calls_classes_what_their_data_set_calls_them() {
             "purity": (stage: GraphEval(k: [5]), from: {"graph": "graph", "images": "images"}),
             "clusters": (stage: Cluster(clusters: Some(3)), from: {"embeddings": "pixels"}),
             "clustering": (stage: ClusterEval(), from: {"assignment": "clusters"}),
+            "attention": (
+                stage: Command(argv: ["cp", "-", "m"], outputs: {"attention": (kind: Matrix, path: "m")}),
+            ),
         },
+        axes: {"matrix": (paths: ["attention.argv"], values: {
+            "whole": ["cp", "FOLDER/whole", "m"],
+            "endless": ["cp", "FOLDER/endless", "m"],
+            "no matrix": ["cp", "FOLDER/other", "m"],
+        })},
     )"#;
     let project = Project::new();
-    project.write("p.ron", PIPELINE).expect(0, &["run", "p.ron"]);
+    let write = |name: &str, of: &str, value: f64| {
+        // Rows are numbered, as a table of numbers has them.
+        let table = Columns::new()
+            .with(of, Column::I64(vec![7, 8]))
+            .with("column", Column::Text(vec!["a".to_owned(), "b".to_owned()]))
+            .with("value", Column::F64(vec![0.81, value]));
+        table.write(&project.path().join(name)).unwrap();
+    };
+    write("whole", "row", 0.25);
+    write("endless", "row", f64::INFINITY);
+    write("other", "line", 0.25);
+    let folder = project.path().display().to_string();
+    project.write("p.ron", PIPELINE.replace("FOLDER", &folder)).expect(0, &["run", "p.ron"]);
     project.expect(0, &["report", "p.ron"]);
     let page = project.read("p.html");
     let section = |id: &str| {
@@ -94,6 +115,18 @@ fn a_report_calls_classes_what_their_data_set_calls_them() {
         "one of three clusters has no class: {confusion}"
     );
     let mixing = section("matrices");
-    assert!(mixing.contains("purity, mixing") && mixing.contains("<th scope=\"row\">Bag</th>"), "{mixing}");
+    assert!(mixing.contains("purity, mixing") && mixing.contains("<th scope=\"row\">1 Bag</th>"), "{mixing}");
+    let attention = "attention: matrix=whole, attention</figcaption>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\"></th>\
+                     <th scope=\"col\">a</th><th scope=\"col\">b</th></tr></thead>\n<tbody>\n\
+                     <tr><th scope=\"row\">7</th><td class=\"c10\">0.81</td><td class=\"c0\">0.00</td></tr>\n\
+                     <tr><th scope=\"row\">8</th><td class=\"c0\">0.00</td><td class=\"c4\">0.25</td></tr>";
+    assert!(mixing.contains(attention), "{mixing}");
+    let omissions = section("omissions");
+    for reason in [
+        "attention: matrix=endless, attention: it has inf at 8, b",
+        "attention: matrix=no matrix, attention: ",
+    ] {
+        assert!(omissions.contains(reason), "{omissions}");
+    }
     assert!(section("embeddings").contains(">Trouser</text>"));
 }

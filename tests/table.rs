@@ -479,11 +479,16 @@ fn a_result_that_an_axis_does_not_reach_is_that_of_each_of_its_values() {
 /// Where the rows are what k does not reach and what it does, it has an effect only there.
 #[test]
 fn an_axis_has_no_effect_on_rows_it_does_not_reach() {
-    let graph = graph(
-        r#"seeds: [0, 1], tables: {"t": Effects(rows: ["features"], axes: ["graph.k"], cell: Mean("probe.accuracy"))},"#,
-    );
-    let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
+    for (name, seeds) in [("of_two_seeds", "[0, 1]"), ("of_one_seed", "[0]")] {
+        let graph = graph(&format!(
+            r#"seeds: {seeds}, tables: {{"t": Effects(rows: ["features"], axes: ["graph.k"], cell: Mean("probe.accuracy"))}},"#
+        ));
+        let results = leaked(&graph);
+        insta::assert_snapshot!(
+            name,
+            terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done))
+        );
+    }
 }
 
 #[test]

@@ -235,7 +235,8 @@ impl Store {
 
     // Objects
 
-    pub(crate) fn object_path(&self, digest: &Digest) -> PathBuf {
+    /// Where an object lies that is there. Its bytes may be damaged: [`Store::verified`] is for what results depend on.
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
         self.record("objects", &digest.to_hex())
     }
 

@@ -140,7 +140,7 @@ impl Project {
             return Ok(());
         }
         let problem = format!(
-            "`{}` and all else that is meant is of seeds that the budget does not want yet; `--seeds` names seeds outright",
+            "whether `{}` and all else that is meant is wanted, the budget tells by the seeds before; leave out `--only` or `--table`, or set `--seeds`",
             self.graph.instance_name(first)
         );
         Err(Failure::new(exit::USAGE, problem))

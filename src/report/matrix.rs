@@ -51,11 +51,20 @@ impl Matrix {
     }
 
     /// The mean over seeds of what each says of rows and columns, in the order the first names them; 0 where it says nothing.
-    /// `None` where there is nothing.
-    pub fn mean(title: String, of_seeds: &[Vec<(String, String, f64)>]) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Why it cannot be drawn.
+    pub fn mean(title: String, of_seeds: &[Vec<(String, String, f64)>]) -> Result<Self, String> {
         let entries = || of_seeds.iter().flatten();
         let (row_at, rows) = places(entries().map(|(row, ..)| row));
         let (column_at, columns) = places(entries().map(|(_, column, _)| column));
+        let side = rows.len().max(columns.len());
+        if !(1..=MAX_SIDE).contains(&side) {
+            return Err(format!("it has {side} rows or columns; 1 to {MAX_SIDE} are drawn"));
+        }
+        if let Some((row, column, value)) = entries().find(|(.., value)| !value.is_finite()) {
+            return Err(format!("it has {value} at {row}, {column}"));
+        }
         let mut values = vec![vec![0.0; columns.len()]; rows.len()];
         for (row, column, value) in entries() {
             values[row_at[row]][column_at[column]] += value / of_seeds.len() as f64;
@@ -63,18 +72,12 @@ impl Matrix {
         let all = || values.iter().flatten().copied();
         let range = (all().fold(0.0, f64::min), all().fold(0.0, f64::max));
         let sides = [String::new(), String::new()];
-        let is_shown = !rows.is_empty() && all().all(f64::is_finite);
-        is_shown.then_some(Self { title, sides, rows, columns, values, range })
-    }
-
-    /// The greater of the numbers of rows and columns.
-    pub fn side(&self) -> usize {
-        self.rows.len().max(self.columns.len())
+        Ok(Self { title, sides, rows, columns, values, range })
     }
 
     /// As a `figure` element.
     pub fn to_html(&self) -> String {
-        let is_legible = self.side() <= MAX_LEGIBLE;
+        let is_legible = self.rows.len().max(self.columns.len()) <= MAX_LEGIBLE;
         let dense = if is_legible { "" } else { " dense" };
         let mut html = format!(
             "<figure class=\"matrix{dense}\"><figcaption>{}</figcaption>\n<div class=\"scroll\"><table>\n",
@@ -109,7 +112,8 @@ impl Matrix {
     /// In steps of ten, each a class of the page's colours.
     fn shade(&self, value: f64) -> u32 {
         let (low, high) = self.range;
-        if high > low { (10.0 * (value - low) / (high - low)).ceil() as u32 } else { 0 }
+        // Rounding may take the highest above ten.
+        if high > low { (10.0 * (value - low) / (high - low)).ceil().min(10.0) as u32 } else { 0 }
     }
 
     fn text(&self, value: f64) -> String {
@@ -161,8 +165,16 @@ mod tests {
             (matrix.range, matrix.shade(0.0), matrix.shade(1.5), matrix.shade(-0.5)),
             ((-0.5, 1.5), 3, 10, 0)
         );
-        assert_eq!(Matrix::mean(String::new(), &[vec![entry("x", "a", f64::NAN)]]), None);
-        assert_eq!(Matrix::mean(String::new(), &[]), None);
+        let wrong = |seed: Vec<(String, String, f64)>| Matrix::mean(String::new(), &[seed]).unwrap_err();
+        assert_eq!(wrong(vec![entry("x", "a", f64::NAN)]), "it has NaN at x, a");
+        assert_eq!(wrong(Vec::new()), "it has 0 rows or columns; 1 to 128 are drawn");
+        assert_eq!(
+            wrong((0..200).map(|row| entry(&row.to_string(), "a", 1.0)).collect()),
+            "it has 200 rows or columns; 1 to 128 are drawn"
+        );
+        // 10 · 0.81 / 0.81 is a little above 10 in floating point.
+        let rounded = Matrix::mean(String::new(), &[vec![entry("x", "a", 0.81)]]).unwrap();
+        assert_eq!(rounded.shade(0.81), 10);
         let zeros = Matrix::mean(String::new(), &[vec![entry("x", "a", 0.0)]]).unwrap();
         assert!(zeros.to_html().contains("<td class=\"c0\">0.00</td>"));
         let many = (0..30).map(|row| entry(&row.to_string(), "a", f64::from(row)));

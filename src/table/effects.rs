@@ -414,8 +414,10 @@ impl Design {
     /// The share that none of the effects accounts for.
     fn rest(&self, terms: &[Vec<usize>]) -> Cell {
         let shares = terms.iter().filter(|term| !term.is_empty());
-        let shares: Option<f64> =
-            self.factorial.as_ref().and_then(|factorial| shares.map(|term| factorial.share(term)).sum());
+        // Of no term, which accounts for nothing, there is a share where the values differ.
+        let of =
+            |factorial: &Factorial| factorial.share(&[]).and(shares.map(|term| factorial.share(term)).sum());
+        let shares: Option<f64> = self.factorial.as_ref().and_then(of);
         // Rounding may take the sum of all shares above 1.
         self.share(shares.map(|shares| (1.0 - shares).max(0.0)))
     }

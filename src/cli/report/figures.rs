@@ -50,10 +50,11 @@ impl Figures {
     /// Of everything that has a result. What can't be read is left out: `ablate verify` tells of it.
     pub fn of(results: &Results) -> Self {
         let mut figures = Self::default();
+        let classes = class_names(results);
         for (stage, ids) in by_stage(&results.project.graph) {
             let done: Vec<(InstanceId, &ActionResult)> = done(results, &ids).collect();
             let omitted = done.len().saturating_sub(MAX_READ);
-            let stage = Stage { name: stage, done, results };
+            let stage = Stage { name: stage, done, results, classes: &classes };
             let (curves, confusions, matrices) = (stage.curves(), stage.confusions(), stage.matrices());
             if omitted > 0 && !(curves.is_empty() && confusions.is_empty() && matrices.is_empty()) {
                 let text = format!(
@@ -66,13 +67,12 @@ impl Figures {
             figures.curves.extend(curves);
             for (of_kind, found) in [(&mut figures.confusions, confusions), (&mut figures.matrices, matrices)]
             {
-                let (small, large): (Vec<Matrix>, Vec<Matrix>) =
-                    found.into_iter().partition(|matrix| matrix.side() <= MAX_SIDE);
-                of_kind.extend(small);
-                let told = |matrix: Matrix| {
-                    format!("{}: a matrix of more than {MAX_SIDE} rows or columns", matrix.title)
-                };
-                figures.omissions.extend(large.into_iter().map(told));
+                for drawn in found {
+                    match drawn {
+                        Ok(matrix) => of_kind.push(matrix),
+                        Err(reason) => figures.omissions.push(reason),
+                    }
+                }
             }
             stage.shown(&mut figures);
         }
@@ -85,6 +85,26 @@ struct Stage<'a> {
     name: &'a str,
     done: Vec<(InstanceId, &'a ActionResult)>,
     results: &'a Results,
+    classes: &'a ClassNames,
+}
+
+/// What the classes of each data set are called, by the output that holds it; `None` where it cannot be read.
+type ClassNames = BTreeMap<(InstanceId, String), Option<Vec<String>>>;
+
+fn class_names(results: &Results) -> ClassNames {
+    let project = &results.project;
+    let read = |id: InstanceId, port: &str| {
+        let object = results.plan.state(id).result()?.outputs.get(port)?;
+        // The header alone, unverified: data sets are large, and these are captions.
+        let metadata = Tensors::read_metadata(&project.store.object_path(&object.digest)).ok()?;
+        serde_json::from_str(metadata.get("classes")?).ok()
+    };
+    let of = |id: InstanceId| {
+        let ports = project.graph.instance(id).params.outputs().into_iter();
+        let images = ports.filter(|port| port.kind == ArtifactKind::Images);
+        images.map(|port| ((id, port.name.clone()), read(id, &port.name))).collect::<Vec<_>>()
+    };
+    project.graph.ids().flat_map(of).collect()
 }
 
 /// The tables in an output of one kind, of all seeds of a point.
@@ -129,26 +149,20 @@ impl Stage<'_> {
     /// What the classes of the data set are called that an instance comes from; nothing where it comes from several that
     /// differ, or from none.
     fn classes(&self, id: InstanceId) -> Vec<String> {
-        let project = &self.results.project;
-        let (mut open, mut known, mut found) = (vec![id], BTreeSet::new(), BTreeSet::new());
+        let graph = &self.results.project.graph;
+        let (mut open, mut known, mut found) = (vec![id], BTreeSet::from([id]), BTreeSet::new());
         while let Some(id) = open.pop() {
-            for Wire { from, output } in project.graph.instance(id).inputs.values() {
-                if !known.insert((*from, output)) {
-                    continue;
-                }
-                open.push(*from);
-                let ports = project.graph.instance(*from).params.outputs();
-                if ports.iter().any(|port| port.name == *output && port.kind == ArtifactKind::Images) {
-                    let result = self.results.plan.state(*from).result();
-                    found.insert(result.and_then(|result| {
-                        let path = project.store.verified(&result.outputs.get(output)?.digest).ok()?;
-                        let metadata = Tensors::read_metadata(&path).ok()?;
-                        serde_json::from_str::<Vec<String>>(metadata.get("classes")?).ok()
-                    }));
+            for Wire { from, output } in graph.instance(id).inputs.values() {
+                found.extend(self.classes.get(&(*from, output.clone())));
+                if known.insert(*from) {
+                    open.push(*from);
                 }
             }
         }
-        if found.len() == 1 { found.pop_first().flatten().unwrap_or_default() } else { Vec::new() }
+        match found.pop_first() {
+            Some(Some(names)) if found.is_empty() => names.clone(),
+            _ => Vec::new(),
+        }
     }
 
     fn frames(&self, kind: ArtifactKind) -> Vec<Frames> {
@@ -197,23 +211,30 @@ impl Stage<'_> {
         charts
     }
 
-    /// The matrices of predictions that have labels.
-    fn confusions(&self) -> Vec<Matrix> {
+    /// The matrices of predictions that have labels, or why one is not drawn.
+    fn confusions(&self) -> Vec<Result<Matrix, String>> {
         let matrix = |frames: Frames| {
             let pairs = frames.of_seeds.iter().filter_map(|frame| held_out(frame).ok()).flatten();
-            let (title, classes) = (self.title(&frames.point), self.classes(frames.id));
-            Some(Matrix::of_counts(title, &count(pairs)?, &classes))
+            let title = self.title(&frames.point);
+            match count(pairs)? {
+                Ok(counts) => Some(Ok(Matrix::of_counts(title, &counts, &self.classes(frames.id)))),
+                Err(reason) => Some(Err(format!("{title}, {}: {reason}", frames.port))),
+            }
         };
         self.frames(ArtifactKind::Predictions).into_iter().filter_map(matrix).collect()
     }
 
-    /// What stages give as matrices.
-    fn matrices(&self) -> Vec<Matrix> {
+    /// What stages give as matrices, or why one is not drawn.
+    fn matrices(&self) -> Vec<Result<Matrix, String>> {
         let matrix = |frames: Frames| {
-            let of_seeds: Vec<_> = frames.of_seeds.iter().filter_map(|frame| entries(frame).ok()).collect();
-            Matrix::mean(format!("{}, {}", self.title(&frames.point), frames.port), &of_seeds)
+            let title = format!("{}, {}", self.title(&frames.point), frames.port);
+            let of_seeds: PolarsResult<Vec<_>> = frames.of_seeds.iter().map(entries).collect();
+            let of_seeds = of_seeds.map_err(|error| error.to_string());
+            of_seeds
+                .and_then(|of_seeds| Matrix::mean(title.clone(), &of_seeds))
+                .map_err(|reason| format!("{title}: {reason}"))
         };
-        self.frames(ArtifactKind::Matrix).into_iter().filter_map(matrix).collect()
+        self.frames(ArtifactKind::Matrix).into_iter().map(matrix).collect()
     }
 
     /// Adds what is shown of one seed a point only: places in the plane, and pictures.
@@ -293,7 +314,9 @@ fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
 
 /// The row, column and value of each entry of a matrix.
 fn entries(frame: &DataFrame) -> PolarsResult<Vec<(String, String, f64)>> {
-    let (row, column) = (frame.column("row")?.str()?, frame.column("column")?.str()?);
+    let text = |name: &str| frame.column(name)?.cast(&DataType::String);
+    let (rows, columns) = (text("row")?, text("column")?);
+    let (row, column) = (rows.str()?, columns.str()?);
     let values = frame.column("value")?.cast(&DataType::Float64)?;
     let entries = row.iter().zip(column.iter()).zip(values.f64()?.iter());
     let entry = |((row, column), value): ((Option<&str>, Option<&str>), Option<f64>)| {
@@ -318,18 +341,17 @@ fn held_out(frame: &DataFrame) -> PolarsResult<Vec<(i64, i64)>> {
     Ok(held_out.collect())
 }
 
-/// The counts of label × prediction, with a last column for samples without one where there are any; `None` of nothing, and where
-/// there are too many classes to be drawn.
-fn count(pairs: impl Iterator<Item = (i64, i64)>) -> Option<Vec<Vec<u64>>> {
-    let pairs: Vec<(usize, Option<usize>)> = pairs
-        .map(|(label, prediction)| Some((label.try_into().ok()?, prediction.try_into().ok())))
-        .collect::<Option<_>>()?;
+/// The counts of label × prediction, with a last column for samples without one where there are any; why not, where there are too
+/// many classes to be drawn. `None` of nothing.
+fn count(pairs: impl Iterator<Item = (i64, i64)>) -> Option<Result<Vec<Vec<u64>>, String>> {
+    let pair = |(label, prediction): (i64, i64)| Some((label.try_into().ok()?, prediction.try_into().ok()));
+    let pairs: Vec<(usize, Option<usize>)> = pairs.map(pair).collect::<Option<_>>()?;
     let classes = pairs.iter().map(|(label, prediction)| label.max(&prediction.unwrap_or(0)) + 1).max()?;
     if classes > MAX_SIDE {
-        return None;
+        return Some(Err(format!("{classes} classes; the confusion of at most {MAX_SIDE} is drawn")));
     }
     let columns = classes + usize::from(pairs.iter().any(|(_, prediction)| prediction.is_none()));
     let mut counts = vec![vec![0; columns]; classes];
     pairs.iter().for_each(|&(label, prediction)| counts[label][prediction.unwrap_or(classes)] += 1);
-    Some(counts)
+    Some(Ok(counts))
 }

@@ -43,7 +43,7 @@ pub enum ArtifactKind {
     /// `label` (i64, −1 where unknown), and where they exist `cluster` (i64).
     Points,
     /// Parquet, one row per entry of a matrix: what its `row` and its `column` are called (text), in the order of their first
-    /// appearances, and its `value` (f64). What is not there is 0.
+    /// appearances, each pair once, and its `value` (f64). What is not there is 0.
     Matrix,
     /// JSON object of finite numbers.
     Metrics,

@@ -1,5 +1,6 @@
 //! The stage that says how often neighbours share a class.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use ablate_data::{Column, Columns};
@@ -58,26 +59,23 @@ pub fn purities(graph: &Graph, labels: &[i64], ks: &[usize]) -> Option<Vec<f64>>
     ks.iter().map(share).collect()
 }
 
-/// Of the neighbours of each class the share that are of each class, \[class\]\[class of the neighbour\], over all pairs that have
-/// labels, a node and itself left out; 0 for a class that has none. `labels` are `[N]`, below `classes`, −1 where unknown.
+/// Of the neighbours of each class the share that are of each class, by both, over all pairs that have labels, a node and itself left
+/// out. A pair of classes that no edge joins is missing. `labels` are `[N]`, −1 where unknown.
 ///
 /// # Panics
-/// When there is not a label a node, or one is not below `classes`.
-pub fn mixing(graph: &Graph, labels: &[i64], classes: usize) -> Vec<Vec<f64>> {
+/// When there is not a label a node.
+pub fn mixing(graph: &Graph, labels: &[i64]) -> BTreeMap<(i64, i64), f64> {
     assert_eq!(labels.len(), graph.num_nodes(), "a label a node, -1 where unknown");
-    let mut counts = vec![vec![0_u64; classes]; classes];
+    let (mut pairs, mut totals) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
     for (source, target) in graph.source.iter().zip(&graph.target).filter(|(source, target)| source != target)
     {
         let (of, neighbour) = (labels[*target as usize], labels[*source as usize]);
         if of >= 0 && neighbour >= 0 {
-            counts[of as usize][neighbour as usize] += 1;
+            *pairs.entry((of, neighbour)).or_default() += 1;
+            *totals.entry(of).or_default() += 1;
         }
     }
-    let shares = |row: Vec<u64>| {
-        let total = row.iter().sum::<u64>().max(1) as f64;
-        row.into_iter().map(|count| count as f64 / total).collect()
-    };
-    counts.into_iter().map(shares).collect()
+    pairs.into_iter().map(|(pair, count)| (pair, count as f64 / totals[&pair.0] as f64)).collect()
 }
 
 impl Stage for GraphEval {
@@ -118,22 +116,33 @@ impl Stage for GraphEval {
             metrics.insert(format!("purity@{k}"), purity);
         }
         metrics.write(job.output("metrics"))?;
-        let shares = mixing(&graph, &labels, classes.len()).concat();
-        let names = |of: &dyn Fn(usize) -> usize| {
-            Column::Text((0..shares.len()).map(|at| classes[of(at)].clone()).collect())
-        };
-        Columns::new()
-            .with("row", names(&|at| at / classes.len()))
-            .with("column", names(&|at| at % classes.len()))
-            .with("value", Column::F64(shares))
-            .write(job.output("mixing"))
+        write_mixing(&mixing(&graph, &labels), &classes, job.output("mixing"))
     }
+}
+
+/// First the classes with themselves, which gives the order of all, then those of others that are not 0. Names have numbers before
+/// them, for classes may be called the same.
+fn write_mixing(
+    shares: &BTreeMap<(i64, i64), f64>,
+    classes: &[String],
+    path: &Path,
+) -> Result<(), StageError> {
+    let same = (0..classes.len() as i64).map(|class| (class, class));
+    let pairs: Vec<(i64, i64)> =
+        same.chain(shares.keys().copied().filter(|(class, other)| class != other)).collect();
+    let name = |class: i64| format!("{class} {}", classes[class as usize]);
+    let share = |pair| shares.get(pair).copied().unwrap_or(0.0);
+    Columns::new()
+        .with("row", Column::Text(pairs.iter().map(|pair| name(pair.0)).collect()))
+        .with("column", Column::Text(pairs.iter().map(|pair| name(pair.1)).collect()))
+        .with("value", Column::F64(pairs.iter().map(share).collect()))
+        .write(path)
 }
 
 /// The labels of a data set, and the names of its classes.
 fn classes(images: &Path) -> Result<(Vec<i64>, Vec<String>), BadArtifact> {
     let tensors = ArtifactKind::Images.read_tensors(images)?;
-    let names = tensors.metadata("classes").unwrap_or("[]");
+    let names = tensors.metadata("classes").expect("an artifact of images names its classes");
     let names = serde_json::from_str(names).map_err(|error| BadArtifact::new(error.to_string()))?;
     Ok((tensors.i64("labels")?.to_vec(), names))
 }
@@ -155,6 +164,15 @@ mod tests {
         assert_eq!(purities(&graph, &[0, 0, 1, -1], &[1, 2, 9]), Some(vec![1.0, 2.0 / 3.0, 2.0 / 3.0]));
         assert_eq!(purities(&graph, &[0, -1, -1, -1], &[1]), None);
         // 0's neighbours are 1, of its class, and 2; 1's is 0; 2's has no label.
-        assert_eq!(mixing(&graph, &[0, 0, 1, -1], 2), [[2.0 / 3.0, 1.0 / 3.0], [0.0, 0.0]]);
+        let shares = mixing(&graph, &[0, 0, 1, -1]);
+        assert_eq!(shares, BTreeMap::from([((0, 0), 2.0 / 3.0), ((0, 1), 1.0 / 3.0)]));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_mixing(&shares, &["crane", "crane"].map(str::to_owned), file.path()).unwrap();
+        let text = |values: [&str; 3]| Column::Text(values.map(str::to_owned).to_vec());
+        let expected = Columns::new()
+            .with("row", text(["0 crane", "1 crane", "0 crane"]))
+            .with("column", text(["0 crane", "1 crane", "1 crane"]))
+            .with("value", Column::F64(vec![2.0 / 3.0, 0.0, 1.0 / 3.0]));
+        assert_eq!(Columns::read(file.path()).unwrap(), expected);
     }
 }

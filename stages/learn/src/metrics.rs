@@ -4,6 +4,7 @@
 //! share one matters. Samples without a label are the caller's to leave out.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
@@ -19,6 +20,8 @@ pub struct Contingency {
     clusters: Vec<i64>,
     /// The ids of the classes, ascending.
     classes: Vec<i64>,
+    /// What [`matching`](Self::matching) found.
+    matching: OnceLock<BTreeMap<i64, i64>>,
 }
 
 impl Contingency {
@@ -35,7 +38,7 @@ impl Contingency {
         for (cluster, label) in clusters.iter().zip(labels) {
             counts[cluster_of[cluster]][class_of[label]] += 1;
         }
-        Self { counts, clusters: cluster_ids, classes: class_ids }
+        Self { counts, clusters: cluster_ids, classes: class_ids, matching: OnceLock::new() }
     }
 
     /// The number of clusters that hold a sample.
@@ -56,7 +59,11 @@ impl Contingency {
     ///
     /// # Panics
     /// When there are more than [`MAX_SIDE`](Self::MAX_SIDE) clusters or classes.
-    pub fn matching(&self) -> BTreeMap<i64, i64> {
+    pub fn matching(&self) -> &BTreeMap<i64, i64> {
+        self.matching.get_or_init(|| self.find_matching())
+    }
+
+    fn find_matching(&self) -> BTreeMap<i64, i64> {
         let side = self.side();
         assert!(side <= Self::MAX_SIDE, "{side} clusters or classes are too many to be matched");
         let weights = Matrix::from_fn(side, side, |(cluster, class)| {

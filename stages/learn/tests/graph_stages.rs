@@ -4,7 +4,7 @@
 mod workbench;
 
 use ablate_data::{Column, Columns};
-use ablate_learn::artifacts::Embeddings;
+use ablate_learn::artifacts::{Assignment, Embeddings};
 use ablate_learn::cluster::Cluster;
 use ablate_learn::cluster_eval::ClusterEval;
 use ablate_learn::gnn::Architecture;
@@ -129,15 +129,30 @@ fn separable_classes_are_found_by_every_measure() {
     assert!(metric(&bench, "KnnGraph/metrics", "purity") > 0.8);
     assert_eq!(metric(&bench, "KnnGraph/metrics", "mean_degree"), 5.0);
     assert_eq!(metric(&bench, "ClusterEval/metrics", "clusters"), 4.0);
-    let predictions = Columns::read(&bench.path("ClusterEval/predictions")).unwrap();
-    let column = |name: &str| match predictions.get(name) {
-        Some(Column::I64(values)) => values.clone(),
-        other => panic!("{name}: {other:?}"),
+}
+
+#[test]
+fn a_cluster_more_than_there_are_classes_predicts_none() {
+    let bench = Workbench::new();
+    let assignment = Assignment {
+        cluster: vec![0, 0, 0, 1, 1, 2, 2],
+        num_clusters: 3,
+        labels: Some(vec![1, 1, -1, 0, 0, 0, 1]),
+        probabilities: None,
+        split: vec![0, 0, 0, 0, 1, 0, 1],
     };
-    let pairs = column("label").into_iter().zip(column("prediction"));
-    let right = pairs.filter(|(label, prediction)| label == prediction).count();
-    let share = right as f64 / predictions.rows().unwrap() as f64;
-    assert_eq!(share, metric(&bench, "ClusterEval/metrics", "acc"));
+    assignment.write(&bench.path("assignment")).unwrap();
+    bench.run(&ClusterEval::default(), Run::of(&[("assignment", "assignment")], 1)).done();
+    let integers = |values: [i64; 6]| Column::I64(values.to_vec());
+    let expected = Columns::new()
+        .with("index", integers([0, 1, 3, 4, 5, 6]))
+        .with("split", integers([0, 0, 0, 1, 0, 1]))
+        .with("label", integers([1, 1, 0, 0, 0, 1]))
+        .with("prediction", integers([1, 1, 0, 0, -1, -1]))
+        .with("cluster", integers([0, 0, 1, 1, 2, 2]));
+    assert_eq!(Columns::read(&bench.path("ClusterEval/predictions")).unwrap(), expected);
+    let metrics = Metrics::read(&bench.path("ClusterEval/metrics")).unwrap();
+    assert_eq!(metrics.values()["acc"], 4.0 / 6.0);
 }
 
 #[test]

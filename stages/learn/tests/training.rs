@@ -404,7 +404,7 @@ fn the_same_fields_give_the_same_bytes() {
         "Pretrain 3 curve 76aebc90c9d7 encoder 5f544e8405e7 metrics a3c664503d52 progress 0f80ced8b198",
         "Embed 2 embeddings f6d599bbb1ea",
         "SelfLabel 3 assignment 0102492db699 curve 509f76995979 encoder 684add1d2f2f",
-        "GraphEval 2 metrics 1cba9d06359f mixing bd1ca0e7561f",
+        "GraphEval 2 metrics 1cba9d06359f mixing 18210e2a473e",
         "Cluster 2 assignment 6779a0c92f22",
     ];
     assert_eq!(

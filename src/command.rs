@@ -1,8 +1,10 @@
 //! `Command`: any program as a stage.
 //!
 //! The program runs in a private folder with an environment of its own, and only what it declares goes in and out. There
-//! is no shell. It is started through [`exec`], which ties its life to the worker's, and leads a process group of its own,
-//! which is killed when it is to stop, and when it is over.
+//! is no shell. Between it and the worker is a guardian, which leads a process group of its own and leaves nothing of the program
+//! behind, however program, worker and runner end.
+
+mod guardian;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -10,19 +12,22 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{self, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
-use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
+use ablate_stage::{ArtifactKind, Device, FieldError, Job, Port, Request, Stage, StageError};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use guardian::guard;
 
 /// Runs a program. It must write every output it declares, and end with exit code 0.
 ///
 /// In `argv` and in the values of `env` these are replaced: `{input:NAME}` and `{output:NAME}` by paths, `{file:PATH}` by the
-/// absolute path of a declared file, `{seed}`, `{threads}`, `{device}` (`cpu` or `cuda:0`), and `{scratch}` by a folder for
+/// absolute path of a declared file, `{seed}`, `{threads}`, `{device}` (`cpu`, or `cuda:0` for the one GPU it is given, to which
+/// `CUDA_VISIBLE_DEVICES` is set), and `{scratch}` by a folder for
 /// checkpoints, which outlives a killed attempt. A brace itself is written `{{` or `}}`. The stage is seeded if it uses
 /// `{seed}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +75,12 @@ fn default_inherit() -> Vec<String> {
 fn default_cpus() -> usize {
     1
 }
+
+/// Lines of output that wait to be taken; then the program does.
+const MAX_LINES_WAITING: usize = 256;
+
+/// How often it is looked how much memory a program takes up.
+const MEASURED_EVERY: Duration = Duration::from_millis(200);
 
 /// How long a program may take to checkpoint after SIGTERM.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -170,8 +181,9 @@ impl Stage for Command {
         }
         let mut program = self.program(job, &folder)?;
         let mut running = program.spawn().map_err(StageError::io(Path::new(&self.argv[0])))?;
+        // Its guardian leads the group it is in.
         let group = Pid::from_child(&running);
-        let (sender, news) = mpsc::channel();
+        let (sender, news) = mpsc::sync_channel(MAX_LINES_WAITING);
         read_lines(running.stdout.take().expect("standard output is piped"), sender.clone());
         read_lines(running.stderr.take().expect("standard error is piped"), sender.clone());
         thread::spawn(move || drop(sender.send(News::Ended(running.wait()))));
@@ -180,6 +192,7 @@ impl Stage for Command {
         let mut status = None;
         let mut deadline: Option<Instant> = None;
         let mut asked_to_stop = false;
+        let mut measured = Instant::now();
         loop {
             match news.recv_timeout(Duration::from_millis(50)) {
                 Ok(News::Line(line)) => {
@@ -191,12 +204,16 @@ impl Stage for Command {
                 }
                 Ok(News::Ended(ended)) => {
                     status = Some(ended.map_err(StageError::io(Path::new(&self.argv[0])))?);
-                    // What it left running may neither write to its outputs nor keep its pipes open.
+                    // Where the guardian was killed itself, what it guarded is not.
                     kill(group, Signal::KILL);
                     deadline = Some(Instant::now() + GRACE);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if measured.elapsed() > MEASURED_EVERY {
+                measured = Instant::now();
+                job.memory(guardian::memory_mib(group));
             }
             match deadline {
                 None if job.stop_requested() => {
@@ -205,10 +222,10 @@ impl Stage for Command {
                     deadline = Some(Instant::now() + GRACE);
                 }
                 Some(at) if Instant::now() > at => {
-                    kill(group, Signal::KILL);
                     if status.is_some() {
                         break;
                     }
+                    kill_process(group, guardian::END).ok();
                 }
                 None | Some(_) => {}
             }
@@ -247,6 +264,13 @@ impl Command {
     }
 
     fn program(&self, job: &Job<'_>, folder: &Path) -> Result<process::Command, StageError> {
+        // The GPU it was given is the only one it sees, and so its first.
+        let gpu = match job.device() {
+            Device::Cpu => None,
+            #[expect(clippy::disallowed_methods, reason = "devices are counted by it")]
+            Device::Cuda(index) => Some(visible_gpu(index, &std::env::var(GPUS).unwrap_or_default())),
+        };
+        let device = gpu.as_ref().map_or(Device::Cpu, |_| Device::Cuda(0));
         let value = |placeholder: &str| -> Result<String, StageError> {
             let path = match placeholder.split_once(':') {
                 Some(("input", name)) => job.input(name)?.to_owned(),
@@ -256,12 +280,17 @@ impl Command {
                 Some(("file", path)) => job.project().join(path),
                 None if placeholder == "seed" => return Ok(job.seed().to_string()),
                 None if placeholder == "threads" => return Ok(job.threads().to_string()),
-                None if placeholder == "device" => return Ok(job.device().to_string()),
+                None if placeholder == "device" => return Ok(device.to_string()),
                 None if placeholder == "scratch" => job.scratch()?.to_owned(),
                 _ => return Err(StageError::Failed(format!("nothing is declared for `{{{placeholder}}}`"))),
             };
             let path = path.into_os_string().into_string();
             path.map_err(|path| StageError::Failed(format!("the path {} is not UTF-8", path.display())))
+        };
+        // The guardian reads nothing, but holds the action until nothing of the program is left.
+        let hold = match job.hold() {
+            Some(file) => Stdio::from(file.try_clone().map_err(StageError::io(folder))?),
+            None => Stdio::null(),
         };
         let mut program = process::Command::new("/proc/self/exe");
         program.arg0("ablate").args(["exec", &process::id().to_string(), "--"]);
@@ -271,12 +300,12 @@ impl Command {
         program.env_clear();
         #[expect(clippy::disallowed_methods, reason = "the stage names the variables it takes over")]
         let inherited = self.inherit.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        program.envs(inherited);
+        program.envs(inherited).envs(gpu.map(|gpu| (GPUS, gpu)));
         for (name, text) in &self.env {
             program.env(name, fill(text, value)?);
         }
         program.current_dir(folder).process_group(0);
-        program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        program.stdin(hold).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(program)
     }
 
@@ -307,7 +336,7 @@ enum News {
     Ended(io::Result<ExitStatus>),
 }
 
-fn read_lines(from: impl Read + Send + 'static, sender: Sender<News>) {
+fn read_lines(from: impl Read + Send + 'static, sender: SyncSender<News>) {
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
@@ -316,6 +345,15 @@ fn read_lines(from: impl Read + Send + 'static, sender: Sender<News>) {
             line.clear();
         }
     });
+}
+
+/// The variable by which CUDA tells a process which GPUs there are ("CUDA Environment Variables", CUDA C++ Programming Guide).
+const GPUS: &str = "CUDA_VISIBLE_DEVICES";
+
+/// What names a GPU of a process to one with another environment, where `visible` is its [`GPUS`].
+fn visible_gpu(index: u32, visible: &str) -> String {
+    let entry = visible.split(',').nth(index as usize).map(str::trim).filter(|entry| !entry.is_empty());
+    entry.map_or_else(|| index.to_string(), str::to_owned)
 }
 
 fn kill(group: Pid, signal: Signal) {
@@ -378,21 +416,6 @@ fn fill(text: &str, value: impl Fn(&str) -> Result<String, StageError>) -> Resul
     filled.collect()
 }
 
-/// Becomes another program, which dies with `parent`, this process' parent. Only returns if it cannot.
-pub fn exec(parent: u32, argv: &[String]) -> io::Error {
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        return error.into();
-    }
-    // Had the parent died before that, nobody would tell.
-    if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().cast_unsigned() != parent) {
-        return io::Error::other("its worker is gone");
-    }
-    match argv {
-        [] => io::Error::other("there is no program to run"),
-        [program, arguments @ ..] => process::Command::new(program).args(arguments).exec(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,6 +436,13 @@ mod tests {
         for text in ["{", "}", "a } b", "{seed", "{{}"] {
             assert!(fill(text, value).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gpu_is_named_as_the_driver_does() {
+        let named = [(1, ""), (1, "3, 5"), (0, "GPU-5ebc"), (2, "3,5")]
+            .map(|(index, visible)| visible_gpu(index, visible));
+        assert_eq!(named, ["1", "5", "GPU-5ebc", "2"]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod slots;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Instant;
 
 use ablate_stage::Device;
@@ -114,13 +116,17 @@ pub enum ExecuteError {
 
 /// Interrupts a run: the first time, running stages checkpoint and stop; the second time, they are killed.
 #[derive(Clone, Debug)]
-pub struct Interrupter(Sender<Message>);
+pub struct Interrupter {
+    asked: Arc<AtomicUsize>,
+    sender: SyncSender<Message>,
+}
 
 impl Interrupter {
     /// Interrupts.
     pub fn interrupt(&self) {
-        // A run that is over has nothing to interrupt.
-        drop(self.0.send(Message::Interrupt));
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        // A runner whose messages are in arrears is awake, and one that is over has nothing to interrupt.
+        drop(self.sender.try_send(Message::Wake));
     }
 }
 
@@ -128,29 +134,36 @@ impl Interrupter {
 #[derive(Debug)]
 enum Message {
     Worker(WorkerId, News),
-    Interrupt,
+    /// There may be something to look at that is no message.
+    Wake,
 }
+
+/// News that wait to be taken; then the workers do, and the programs that print so much.
+const MAX_NEWS_WAITING: usize = 1024;
 
 /// The workers, and what runs graphs on them, one after the other.
 pub struct Runner<'a> {
     store: &'a Store,
     settings: &'a Settings,
     slots: Slots,
-    sender: Sender<Message>,
+    sender: SyncSender<Message>,
     messages: Receiver<Message>,
+    /// How often it was asked to stop, and how often it heard of it.
+    asked: Arc<AtomicUsize>,
+    heard: usize,
 }
 
 impl<'a> Runner<'a> {
     /// One that has no worker yet.
     pub fn new(store: &'a Store, settings: &'a Settings) -> Self {
-        let (sender, messages) = mpsc::channel();
+        let (sender, messages) = mpsc::sync_channel(MAX_NEWS_WAITING);
         let slots = Slots::new(settings, store, sender.clone());
-        Self { store, settings, slots, sender, messages }
+        Self { store, settings, slots, sender, messages, asked: Arc::default(), heard: 0 }
     }
 
     /// What interrupts the run that goes on, or else the next one.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(self.sender.clone())
+        Interrupter { asked: self.asked.clone(), sender: self.sender.clone() }
     }
 
     /// Runs what the plan of a graph lacks, and tells `observer` what happens.
@@ -174,7 +187,13 @@ impl<'a> Runner<'a> {
         let mut run = Run::new(surroundings, &mut self.slots, keys, scheduler, plan.states, observer);
         run.start()?;
         while !run.is_over() {
+            // They do not queue up behind what workers have to tell.
+            while self.heard < self.asked.load(Ordering::Relaxed) {
+                self.heard += 1;
+                run.interrupt()?;
+            }
             match run.next_deadline() {
+                _ if run.is_over() => {}
                 None => run.take(self.messages.recv().expect("the runner itself holds a sender"))?,
                 Some(at) => {
                     if let Ok(message) =

@@ -335,6 +335,25 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Entry>> {
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
+/// The entries of a run, in order.
+///
+/// # Errors
+/// Where there is no such run, it cannot be read, or an entry that is not the last, over which it may have been killed, is damaged.
+pub fn read_whole(folder: &Path, run: &str) -> io::Result<Vec<Entry>> {
+    let bytes = fs::read(journal_path(folder, run))?;
+    let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    let (last, lines) = lines.split_last().expect("a split has a part");
+    let entries = lines.iter().enumerate().map(|(at, line)| {
+        serde_json::from_slice(line).map_err(|error| {
+            let text = format!("line {} of the journal of {run} is damaged: {error}", at + 1);
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })
+    });
+    let mut entries = entries.collect::<io::Result<Vec<Entry>>>()?;
+    entries.extend(serde_json::from_slice(last));
+    Ok(entries)
+}
+
 /// The journal of a run.
 pub(crate) fn journal_path(folder: &Path, run: &str) -> PathBuf {
     folder.join(run).join("journal.jsonl")

@@ -22,6 +22,7 @@ pub mod forecast;
 pub mod graph;
 pub mod journal;
 pub mod kin;
+pub mod machine;
 pub mod manifest;
 pub mod pipeline;
 pub mod plan;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ablate_stage::cache::{ActionDigest, Store};
 
@@ -47,6 +48,9 @@ pub fn repair(
     }
 }
 
+/// How long an action is left to another process before it is asked for again.
+const HELD: Duration = Duration::from_millis(50);
+
 /// Has a worker of its own perform an action.
 fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Remade> {
     let mut worker = Command::new(PathBuf::from("/proc/self/exe"))
@@ -81,10 +85,14 @@ fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Re
                 Reply::Failed(error) | Reply::Panicked(error) | Reply::Lost(_, error) | Reply::Broken(error),
             ) => Remade::Failed(error),
             Ok(Reply::Stopped) => Remade::Failed("it was stopped".to_owned()),
-            Ok(
-                Reply::Waiting | Reply::Started | Reply::Resumed(_) | Reply::Progress { .. } | Reply::Line(_),
-            )
-            | Err(_) => continue,
+            Ok(Reply::Held) => {
+                std::thread::sleep(HELD);
+                writeln!(orders, "{order}")?;
+                continue;
+            }
+            Ok(Reply::Started | Reply::Resumed(_) | Reply::Progress { .. } | Reply::Line(_)) | Err(_) => {
+                continue;
+            }
         };
         break;
     }

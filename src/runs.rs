@@ -89,8 +89,12 @@ pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
 
 /// The instances whose results the store had when a run began; none where their listing is lost.
 pub fn hits(store: &Store, listing: &Digest) -> BTreeMap<String, ActionDigest> {
-    let text = store.verified(listing).ok().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    listed(store, listing).unwrap_or_default()
+}
+
+fn listed(store: &Store, listing: &Digest) -> Option<BTreeMap<String, ActionDigest>> {
+    let text = std::fs::read(store.verified(listing).ok()?).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// The action an instance was in the last run that knew it; none where no run did.
@@ -132,14 +136,18 @@ pub fn action_of(store: &Store, instance: &str) -> io::Result<Option<ActionDiges
 /// # Errors
 /// Where its journal cannot be read: then nobody knows what it cites.
 pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
-    let entries = match journal::read(&store.runs(), run) {
+    let entries = match journal::read_whole(&store.runs(), run) {
         Err(error) if is_no_run(&error) => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
         match entry.event {
             Event::Hits { listing } => {
-                roots.actions.extend(hits(store, &listing).into_values());
+                let listed = listed(store, &listing).ok_or_else(|| {
+                    let text = format!("the listing of what run {run} found in the store is lost or damaged");
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?;
+                roots.actions.extend(listed.into_values());
                 roots.objects.insert(listing);
             }
             Event::Planned { action, .. } | Event::Failed { action, .. } => roots.actions.extend(action),

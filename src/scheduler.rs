@@ -89,7 +89,9 @@ pub enum Event {
     Overdue(ActionDigest),
     /// The worker died over the action.
     Crashed(ActionDigest),
-    /// The time for which [`Effect::Delay`] put the action off is over.
+    /// Another process performs the action.
+    Held(ActionDigest),
+    /// The time for which [`Effect::Delay`] or [`Effect::Yield`] put the action off is over.
     Ready(ActionDigest),
     /// Inputs of the action are gone; these instances had made them.
     Lost(ActionDigest, Vec<InstanceId>),
@@ -108,6 +110,8 @@ pub enum Effect {
     Start(ActionDigest, InstanceId, Grant),
     /// Answer [`Event::Ready`] after a while, the longer the more often it was tried.
     Delay(ActionDigest, usize),
+    /// Answer [`Event::Ready`] after a moment, in which others may run.
+    Yield(ActionDigest),
     /// The instance is over: its phase is `Done`, `Failed` or `Skipped`.
     Ended(InstanceId, Phase),
 }
@@ -233,6 +237,14 @@ impl Scheduler {
             Event::Crashed(digest) => {
                 let again = self.tries(&digest) < MOST_TRIES;
                 self.try_again(&digest, again, &mut effects);
+            }
+            Event::Held(digest) => {
+                let instances = self.release(&digest);
+                let action = self.actions.get_mut(&digest).expect("it was started");
+                action.instances.clone_from(&instances);
+                action.tries -= 1;
+                instances.into_iter().for_each(|id| self.set(id, Phase::Delayed(digest)));
+                effects.push(Effect::Yield(digest));
             }
             Event::Ready(digest) => {
                 let is_delayed = |&id: &InstanceId| self.phase(id) == Phase::Delayed(digest);

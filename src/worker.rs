@@ -9,15 +9,16 @@ mod protocol;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ablate_stage::cache::{
-    ActionDigest, ActionResult, Digest, Object, Provenance, Published, Rehash, Store, StoreError,
+    ActionDigest, ActionResult, Digest, Look, Object, Provenance, Published, Rehash, Store, StoreError,
 };
 use ablate_stage::{
     ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
@@ -32,6 +33,7 @@ enum Trouble {
     Failed(String),
     Lost(Vec<Digest>, String),
     Broken(StoreError),
+    Held,
     Stopped,
 }
 
@@ -119,6 +121,7 @@ impl Worker<'_> {
             Ok(Err(Trouble::Failed(error))) => (Reply::Failed(error), true),
             Ok(Err(Trouble::Lost(digests, error))) => (Reply::Lost(digests, error), true),
             Ok(Err(Trouble::Broken(error))) => (Reply::Broken(error.to_string()), true),
+            Ok(Err(Trouble::Held)) => (Reply::Held, true),
             Ok(Err(Trouble::Stopped)) => (Reply::Stopped, false),
             Err(panic) => {
                 let what = panic.downcast_ref::<String>().map(String::as_str);
@@ -133,7 +136,7 @@ impl Worker<'_> {
 
     fn result(&self, request: &Request) -> Result<(ActionResult, bool), Trouble> {
         let action = &request.action;
-        let lock = self.lock(action)?;
+        let lock = self.store.try_lock(action)?.ok_or(Trouble::Held)?;
         if let Some(result) = self.store.result(action) {
             return Ok((result, false));
         }
@@ -157,25 +160,31 @@ impl Worker<'_> {
             kin: self.kin(stage.as_ref(), request.kin),
             scratch: self.store.scratch(action),
             project: request.project.clone(),
+            hold: Some(Arc::new(
+                lock.share()
+                    .map_err(|error| Trouble::Failed(format!("its lock cannot be handed on: {error}")))?,
+            )),
         };
         let outputs = files.outputs.clone();
+        let looks = looks(&files.inputs);
         send(&self.replies, &Reply::Started);
         let started_unix_ms = now_unix_ms();
         let clock = Instant::now();
         reset_peak_memory();
-        self.run(stage, files, manifest.seed.unwrap_or(0), device, request.threads)?;
+        let programs_mib = self.run(stage, files, manifest.seed.unwrap_or(0), device, request.threads)?;
         let provenance = Provenance {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             device: request.device.clone(),
             threads: request.threads,
             started_unix_ms,
             duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
-            peak_memory_mib: peak_memory_mib(),
+            peak_memory_mib: peak_memory_mib() + programs_mib,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let mut metrics = BTreeMap::new();
         for port in &ports {
             let path = &outputs[&port.name];
+            make_readable(path);
             let bad = |reason: String| Trouble::Failed(format!("output `{}`: {reason}", port.name));
             port.kind.check(path).map_err(|error| bad(error.to_string()))?;
             if port.kind == ArtifactKind::Metrics {
@@ -187,6 +196,10 @@ impl Worker<'_> {
             }
         }
         self.check_files(&manifest, request, "while the stage ran")?;
+        // What others, or the stage itself, did to an input in spite of all may be in the result.
+        if looks.iter().any(|(path, look)| Look::at(path).ok() != *look) {
+            self.inputs(&manifest)?;
+        }
         let _pin = self.store.pin()?;
         let mut objects: BTreeMap<String, Object> = BTreeMap::new();
         for (port, path) in outputs {
@@ -201,24 +214,6 @@ impl Worker<'_> {
             // The record of an earlier time, whose objects were lost and are now back.
             Published::Adopted(standing) => (standing, true),
         })
-    }
-
-    /// Waits for the right to perform an action.
-    fn lock(&self, action: &ActionDigest) -> Result<ablate_stage::cache::ActionLock, Trouble> {
-        let mut told = false;
-        loop {
-            if let Some(lock) = self.store.try_lock(action)? {
-                return Ok(lock);
-            }
-            if self.stop.is_raised() {
-                return Err(Trouble::Stopped);
-            }
-            if !told {
-                send(&self.replies, &Reply::Waiting);
-                told = true;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
     }
 
     fn inputs(&self, manifest: &Manifest) -> Result<BTreeMap<String, PathBuf>, Trouble> {
@@ -263,6 +258,7 @@ impl Worker<'_> {
         self.store.verified(&object.digest).ok()
     }
 
+    /// Has a stage do its work; returns the most memory that programs it started took up, in MiB.
     fn run(
         &self,
         stage: Box<dyn DynStage>,
@@ -270,12 +266,13 @@ impl Worker<'_> {
         seed: u64,
         device: Device,
         threads: usize,
-    ) -> Result<(), Trouble> {
+    ) -> Result<u64, Trouble> {
         let replies = self.replies.clone();
         let stop = self.stop.clone();
         let pool = self.pool(threads)?;
         let outcome = pool.install(move || {
             let mut last_progress: Option<Instant> = None;
+            let mut programs_mib = 0;
             let mut report = |report: Report| {
                 let reply = match report {
                     Report::Progress { done, total, unit, note } => {
@@ -288,13 +285,18 @@ impl Worker<'_> {
                     }
                     Report::Resumed(from) => Reply::Resumed(from),
                     Report::Line(line) => Reply::Line(line),
+                    Report::Memory(mib) => {
+                        programs_mib = programs_mib.max(mib);
+                        return;
+                    }
                 };
                 send(&replies, &reply);
             };
-            stage.run(&mut Job::new(files, seed, device, threads, stop, &mut report))
+            let outcome = stage.run(&mut Job::new(files, seed, device, threads, stop, &mut report));
+            outcome.map(|()| programs_mib)
         });
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(programs_mib) => Ok(programs_mib),
             Err(StageError::Stopped) => Err(Trouble::Stopped),
             Err(error) => Err(Trouble::Failed(error.to_string())),
         }
@@ -318,6 +320,22 @@ fn send(replies: &Mutex<fs::File>, reply: &Reply) {
     let mut replies = replies.lock().expect("no thread panics while it writes a reply");
     if replies.write_all(line.as_bytes()).is_err() {
         std::process::exit(0);
+    }
+}
+
+/// How the files at some paths look; nothing of one that is gone.
+fn looks(paths: &BTreeMap<String, PathBuf>) -> Vec<(PathBuf, Option<Look>)> {
+    paths.values().map(|path| (path.clone(), Look::at(path).ok())).collect()
+}
+
+/// Lets this user read an output of theirs, whatever mode a program gave it.
+fn make_readable(output: &Path) {
+    if let Ok(meta) = fs::symlink_metadata(output)
+        && meta.is_file()
+        && meta.mode() & 0o400 == 0
+    {
+        // Where that cannot be, opening it says why.
+        fs::set_permissions(output, fs::Permissions::from_mode(meta.mode() | 0o400)).ok();
     }
 }
 
@@ -461,6 +479,14 @@ mod tests {
             [progress(100, "done"), Reply::Line("a line".to_owned())]
         );
         assert!(told.len() < 20, "{told:?}");
+    }
+
+    #[test]
+    fn an_output_may_be_of_any_mode() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o020)).unwrap();
+        make_readable(file.path());
+        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o420);
     }
 
     #[test]

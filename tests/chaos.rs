@@ -207,6 +207,24 @@ fn together_and_killed(runners: usize, stages: usize) {
 }
 
 #[test]
+fn runners_beside_each_other_share_the_work() {
+    let project = Project::new();
+    let stage = |stage: usize| {
+        format!(
+            r#""s{stage}": (stage: Command(argv: ["sh", "-c", "sleep 0.3; echo {stage} > o"], outputs: {{"o": (kind: File, path: "o")}})),"#
+        )
+    };
+    let stages: String = (0..8).map(stage).collect();
+    project.write("p.ron", format!("Pipeline(name: \"shared\", stages: {{{stages}}})"));
+    let runs = [(); 2].map(|()| project.start(&["run", "p.ron", "--jobs", "1"]));
+    for output in runs.map(finish) {
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let ran = (2..=6).any(|count| output.stderr.contains(&format!(" {count} ran")));
+        assert!(ran, "each does some of the eight: {}", output.stderr);
+    }
+}
+
+#[test]
 fn runners_beside_each_other_survive_each_other() {
     together_and_killed(3, 60);
 }

@@ -65,6 +65,21 @@ fn expands(name: &str, text: &str) {
     }
 }
 
+/// Stages of a document as a pipeline, with those that documents take as given.
+fn with_usual_stages(block: &str) -> String {
+    let usual = [
+        r#""images": (stage: Images(source: FashionMnistMini)),"#,
+        r#""encoder": (stage: Pretrain(method: SimClr(), backbone: SmallCnn()), from: {"images": "images"}),"#,
+        r#""features": (stage: Embed(), from: {"images": "images", "encoder": "encoder"}),"#,
+        r#""graph": (stage: KnnGraph(k: 5), from: {"embeddings": "features"}),"#,
+        r#""clusters": (stage: Cluster(), from: {"embeddings": "features"}),"#,
+    ];
+    let name = |stage: &str| stage.split_once(':').unwrap().0.to_owned();
+    let taken = |stage: &str| block.lines().any(|line| line.starts_with(&format!("{}:", name(stage))));
+    let given: String = usual.into_iter().filter(|stage| !taken(stage)).collect();
+    format!("Pipeline(name: \"document\", stages: {{{given}\n{block}}})")
+}
+
 #[test]
 fn every_pipeline_in_the_documents_expands() {
     let mut documents = files(&root().join("book/src"), "md");
@@ -73,7 +88,10 @@ fn every_pipeline_in_the_documents_expands() {
     for path in documents {
         for (info, block) in ron_blocks(&fs::read_to_string(&path).unwrap()) {
             let name = path.display().to_string();
-            if info == "ron,fragment" || !block.starts_with("Pipeline(") {
+            if info == "ron,stages" {
+                expands(&name, &with_usual_stages(&block));
+                pipelines += 1;
+            } else if info == "ron,fragment" || !block.starts_with("Pipeline(") {
                 // A fragment is a value, some entries of a map, or some fields of a struct.
                 let (open, close) = match block.chars().next() {
                     Some('"') => ("{\n", "}"),
@@ -125,6 +143,15 @@ fn pinned(page: &str, generated: &str) {
 fn the_page_of_stage_kinds_is_what_the_program_says() {
     let said = Project::new().expect(0, &["stages", "--markdown"]).stdout;
     pinned("stages.md", &said);
+}
+
+#[test]
+fn the_guide_shows_the_graph_of_the_quickstart() {
+    let quickstart = root().join("pipelines/quickstart.ron").display().to_string();
+    let drawn = Project::new().expect(0, &["graph", &quickstart]).stdout;
+    let page = common::page("guides/views.md");
+    let (_, place) = common::blocks(&page).into_iter().find(|(info, _)| info == "text").unwrap();
+    common::shows("guides/views.md", vec![(place, drawn)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -175,4 +176,85 @@ fn runners_at_once_do_each_action_once() {
     all.sort();
     assert_eq!(all, ["a", "b", "c", "d", "e"]);
     check_outputs(&project);
+}
+
+/// Programs may write to what they are only to read; then nothing that may hold it is cached.
+#[test]
+fn an_input_that_a_program_alters_is_in_no_result() {
+    let project = Project::new();
+    let once = project.path().join("once").display().to_string();
+    let edits = format!(
+        "[ -e {once} ] || {{{{ touch {once}; chmod u+w {{input:x}}; echo wrong > {{input:x}}; }}}}; cat {{input:x}} > o"
+    );
+    let pipeline = format!(
+        r#"Pipeline(name: "p", stages: {{
+            "data": (stage: Command(argv: ["sh", "-c", "echo 1 > o"], outputs: {{"o": (kind: File, path: "o")}})),
+            "edits": (stage: Command(argv: ["sh", "-c", {edits:?}], inputs: {{"x": File}}, outputs: {{"o": (kind: File, path: "o")}}), from: {{"x": "data"}}),
+        }})"#
+    );
+    let told = project.write("p.ron", pipeline).expect(0, &["run", "p.ron"]).stderr;
+    assert!(told.contains("Retrying edits: input `x`: "), "{told}");
+    project.expect(0, &["get", "p.ron", "edits", "--to", "got"]);
+    assert_eq!(project.read("got"), "1\n");
+    project.expect(0, &["verify"]);
+}
+
+#[test]
+fn an_output_that_has_another_name_is_copied() {
+    let project = Project::new();
+    let pipeline = r#"Pipeline(name: "p", stages: {
+        "linked": (stage: Command(argv: ["ln", "{file:mine}", "o"], files: ["mine"], outputs: {"o": (kind: File, path: "o")})),
+    })"#;
+    project.write("mine", "1\n").write("p.ron", pipeline).expect(0, &["run", "p.ron"]);
+    fs::write(project.path().join("mine"), "2\n").unwrap();
+    let mode = fs::metadata(project.path().join("mine")).unwrap().permissions().mode();
+    assert_ne!(mode & 0o200, 0, "it is still the user's to write to");
+    project.expect(0, &["verify"]);
+}
+
+/// gc removes nothing where it cannot tell what a run cites.
+#[test]
+fn gc_needs_to_know_what_runs_cite() {
+    let project = chain();
+    project.expect(0, &["run", "p.ron"]);
+    project.expect(0, &["run", "p.ron"]);
+    let listing = project.journal().into_iter().find_map(|event| match event {
+        Event::Hits { listing } => Some(listing.to_hex()),
+        _ => None,
+    });
+    let listing = listing.unwrap();
+    let object = project.store().join("objects").join(&listing[..2]).join(&listing[2..]);
+    damage(&object, |bytes| bytes[0] ^= 1);
+    let before = files(&project.store().join("objects")).len() - 1;
+    for _ in 0..2 {
+        let told = project.expect(4, &["gc", "--keep-runs", "1", "--grace", "0"]).stderr;
+        assert!(
+            told.contains("found in the store is lost or damaged; nobody knows what this run cites"),
+            "{told}"
+        );
+        assert_eq!(files(&project.store().join("objects")).len(), before, "the listing alone was set aside");
+    }
+    let run = journal::last_run(&project.store().join("runs"), None).unwrap().unwrap();
+    let journal = project.store().join("runs").join(run).join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, text.replacen("\"event\"", "\"evil\"", 1)).unwrap();
+    let told = project.expect(4, &["gc", "--keep-runs", "1", "--grace", "0"]).stderr;
+    assert!(told.contains("line 1 of the journal of "), "{told}");
+}
+
+#[test]
+fn odd_names_and_numbers_are_no_panic() {
+    let project = chain();
+    project.expect(0, &["run", "p.ron", "--jobs", "18446744073709551615"]);
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ablate")).arg(odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let elsewhere = Project::new();
+    let folder = elsewhere.path().join(odd);
+    fs::create_dir(&folder).unwrap();
+    fs::copy(project.path().join("p.ron"), folder.join("p.ron")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ablate"));
+    let output = command.args(["run", "p.ron"]).current_dir(&folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("a name that is not UTF-8"));
 }

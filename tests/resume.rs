@@ -9,13 +9,13 @@ use ablate::journal::Event;
 use common::{Project, finish, wait_until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// `slow` counts to 20, one line each 50 ms into its scratch folder, and goes on from there. `step` and `pid` tell the test
-/// how far it is and who runs it.
+/// `slow` counts to 20, one line each 50 ms into its scratch folder, and goes on from there. The files `step`, `program`, `guardian` and
+/// `worker` tell the test how far it is and who runs it. What counts is a child of the program, as scripts and launchers have it.
 const SLOW: &str = r#"Pipeline(name: "slow", stages: {
     "first": (stage: Command(argv: ["/bin/sh", "-c", "echo first > out"], outputs: {"out": (kind: File, path: "out")})),
     "slow": (
         stage: Command(
-            argv: ["/bin/sh", "SLOW.sh", "{input:x}", "{scratch}", "{output:out}"],
+            argv: ["/bin/sh", "-c", "/bin/sh SLOW.sh $0 $1 $2; true", "{input:x}", "{scratch}", "{output:out}"],
             inputs: {"x": File},
             outputs: {"out": (kind: File, path: "out")},
         ),
@@ -28,7 +28,10 @@ const SLOW: &str = r#"Pipeline(name: "slow", stages: {
 })"#;
 
 const SCRIPT: &str = r#"
-echo $PPID > DIR/worker
+parent() { cut -d' ' -f4 /proc/$1/stat; }
+guardian=$(parent $PPID)
+echo $guardian > DIR/guardian
+parent $guardian > DIR/worker
 echo $$ > DIR/program
 touch $2/lines
 n=$(wc -l < $2/lines)
@@ -98,8 +101,8 @@ fn a_killed_process_group_goes_on_where_it_was() {
     let program = pid(&project, "program");
     kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
     assert_eq!(finish(run).code, -1);
-    wait_until("the program's end", || !is_alive(program));
     project.expect(0, &["run", "p.ron"]);
+    assert!(!is_alive(program));
     assert_eq!(project.ran(), ["last", "slow"]);
     assert!(resumed_from(&project)[0] >= 5);
     assert_eq!(digests(&project), unbroken());
@@ -120,6 +123,52 @@ fn a_killed_worker_is_replaced() {
     assert!(output.stderr.contains("Retrying slow: its worker was killed (signal 9)"), "{}", output.stderr);
     assert!(resumed_from(&project)[1] >= 5);
     assert_eq!(digests(&project), unbroken());
+}
+
+#[test]
+fn a_killed_guardian_is_a_failed_program() {
+    let project = slow();
+    let run = project.start_group(&["run", "p.ron"]);
+    wait_for_step(&project, 5);
+    let program = pid(&project, "program");
+    kill_process(pid(&project, "guardian"), Signal::KILL).unwrap();
+    let output = finish(run);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(output.stderr.contains("ended with signal: 9 (SIGKILL)"), "{}", output.stderr);
+    wait_until("the program's end", || !is_alive(program));
+}
+
+#[test]
+fn nothing_of_a_program_outlives_it() {
+    let project = Project::new();
+    let daemon = project.path().join("daemon").display().to_string();
+    let script = format!(
+        "setsid sh -c 'echo $$ > {daemon}; exec sleep 60' & while ! [ -s {daemon} ]; do sleep 0.01; done; echo 1 > o"
+    );
+    let pipeline = format!(
+        r#"Pipeline(name: "p", stages: {{"a": (stage: Command(argv: ["sh", "-c", {script:?}], outputs: {{"o": (kind: File, path: "o")}}))}})"#
+    );
+    project.write("p.ron", pipeline).expect(0, &["run", "p.ron"]);
+    assert!(!is_alive(pid(&project, "daemon")));
+}
+
+#[test]
+fn who_prints_without_end_is_stopped_all_the_same() {
+    let project = Project::new();
+    let endless = r#"Pipeline(name: "p", stages: {"a": (
+        stage: Command(argv: ["sh", "-c", "yes; true"], outputs: {"o": (kind: File, path: "o")}),
+        resources: (time_min: LIMIT),
+    )})"#;
+    let clock = Instant::now();
+    let overdue =
+        project.write("p.ron", endless.replace("LIMIT", "0.01")).expect(1, &["run", "p.ron"]).stderr;
+    assert!(overdue.contains("it took longer than its time of 0.01 min"), "{overdue}");
+    project.write("p.ron", endless.replace("LIMIT", "10"));
+    let run = project.start_group(&["run", "p.ron"]);
+    std::thread::sleep(Duration::from_secs(1));
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(finish(run).code, 130);
+    assert!(clock.elapsed() < Duration::from_secs(20), "{:?}", clock.elapsed());
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn the_book_has_a_section_a_kind() {
 
     Outputs: `images` (Images).
 
-    It does not depend on the seed.
+    Unless said above, it does not depend on the seed.
 
     - `source`: Source, required. Where they come from.
 
@@ -181,7 +181,7 @@ fn the_book_has_a_section_a_kind() {
 
     Outputs: `file` (File).
 
-    It does not depend on the seed.
+    Unless said above, it does not depend on the seed.
 
     - `layers`: list of Layer, required. Required.
     - `size`: (whole number from 0, number), required. A size.

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
@@ -100,6 +100,17 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Gives a file a second name, unless something has that name.
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     step("link", || fs::hard_link(from, to))
+}
+
+/// Gives a file that has other names bytes of its own: who writes to it by those would write to this one.
+pub fn make_sole(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() && meta.nlink() > 1 => {}
+        Ok(_) | Err(_) => return Ok(()),
+    }
+    let copy = path.with_extension("sole");
+    step("copy", || fs::copy(path, &copy))?;
+    rename(&copy, path)
 }
 
 /// Makes a file read-only for everybody.

@@ -5,7 +5,8 @@
 //! each folder of such files; one that is damaged or missing costs the hashing, and nothing else.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,15 @@ pub struct Look {
 }
 
 impl Look {
+    /// Of the file at a path, links not followed.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be looked at.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|meta| Self::of(&meta))
+    }
+
+    /// Of the file whose metadata this is.
     pub fn of(meta: &Metadata) -> Self {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {

@@ -42,6 +42,7 @@ pub use content::Rehash;
 pub use digest::{ActionDigest, Digest, ParseDigestError};
 pub use durable::Durability;
 pub use finding::{Fault, Finding, Record};
+pub use hint::Look;
 pub use lock::{ActionLock, Pin};
 pub use object::Object;
 pub use result::{ActionResult, Provenance, Published};

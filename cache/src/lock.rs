@@ -20,13 +20,21 @@ use crate::{ActionDigest, durable};
 #[derive(Debug)]
 pub struct ActionLock {
     pub(crate) action: ActionDigest,
-    pub(crate) _file: File,
+    pub(crate) file: File,
 }
 
 impl ActionLock {
     /// The locked action.
     pub fn action(&self) -> &ActionDigest {
         &self.action
+    }
+
+    /// Another handle. The right is held until all are closed, in this process or in one that was given it.
+    ///
+    /// # Errors
+    /// Where there cannot be another.
+    pub fn share(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 }
 

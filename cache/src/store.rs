@@ -248,6 +248,7 @@ impl Store {
     /// [`StoreError::NotAFile`]; [`StoreError::Io`], and the file may then still be where it was.
     pub fn insert_file(&self, path: &Path) -> Result<Object, StoreError> {
         let _pin = self.pin()?;
+        durable::make_sole(path).map_err(failed("cannot copy", path))?;
         let file = match record::open(path).map_err(failed("cannot open", path))? {
             Found::Whole(file) => file,
             Found::Absent => return Err(failed("cannot open", path)(io::ErrorKind::NotFound.into())),
@@ -437,7 +438,7 @@ impl Store {
     pub fn try_lock(&self, action: &ActionDigest) -> Result<Option<ActionLock>, StoreError> {
         let path = self.lock_path(action);
         let file = lock::try_exclusive(&path).map_err(failed("cannot lock", &path))?;
-        Ok(file.map(|file| ActionLock { action: *action, _file: file }))
+        Ok(file.map(|file| ActionLock { action: *action, file }))
     }
 
     /// The folder for an action's checkpoints, which outlives attempts. It is made by who needs it.

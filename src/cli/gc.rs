@@ -50,7 +50,14 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
         let mut roots = Roots::default();
         let now = journal::runs(&store.runs()).map_err(unreadable)?;
         for run in now.iter().filter(|run| !dropped.contains(run)) {
-            cited(&store, run, &mut roots).map_err(unreadable)?;
+            cited(&store, run, &mut roots).map_err(|error| {
+                let folder = store.runs().join(run);
+                let text = format!(
+                    "{error}; nobody knows what this run cites, so nothing was removed: remove {} to give that up",
+                    folder.display()
+                );
+                Failure::new(exit::STORE, text)
+            })?;
         }
         Ok(roots)
     };

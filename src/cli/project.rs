@@ -93,6 +93,13 @@ impl Project {
             Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", source.file.display()))
         })?;
         let root = root(file.parent().expect("a file is in a folder"));
+        if root.to_str().is_none() {
+            let problem = format!(
+                "the project's folder {} has a name that is not UTF-8, which neither records nor programs can be told; rename it",
+                root.display()
+            );
+            return Err(Failure::new(exit::USAGE, problem));
+        }
         let store = Store::look(&store_path(&root, context))?;
         Ok(Self { file, root, sources, graph, store })
     }

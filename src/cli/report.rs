@@ -27,7 +27,7 @@ use figures::Figures;
 pub struct ReportArgs {
     #[command(flatten)]
     source: Source,
-    /// The file to write; by default the pipeline's name with `.html` in the working folder
+    /// The file to write; by default the name of the pipeline's file with `.html` in the working folder
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
     /// Show the report at an address of this machine instead, and follow what runs, until Ctrl-C; on any free port where none is named

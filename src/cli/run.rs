@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use ablate_stage::cache::{ActionDigest, Durability, Pin, Store};
@@ -20,6 +19,7 @@ use crate::execute::{ExecuteError, Runner, Settings, Summary};
 use crate::forecast::Forecast;
 use crate::graph::{Graph, Instance};
 use crate::journal::{Entry, Event, Journal, Outcome, Planned, now_unix_ms};
+use crate::machine;
 use crate::plan::{History, State, producers};
 use crate::progress::{Bars, Lines, Progress};
 use crate::rounds::{Round, Rounds};
@@ -265,38 +265,25 @@ impl Watch<'_> {
     }
 }
 
+/// More processes than this nobody means.
+const MAX_SLOTS: usize = 4096;
+
 /// What the stages share.
 fn capacity(args: &Run, graph: &Graph, gpus: &[Device]) -> Capacity {
     let threads = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let cpus = args.cpus.map_or_else(threads, NonZeroUsize::get);
     let packs = graph.instances.iter().any(|instance| instance.request.gpu_memory_mib.is_some());
-    let sizes = if packs && !gpus.is_empty() { gpu_memory() } else { Vec::new() };
+    let sizes = if packs && !gpus.is_empty() { machine::gpu_memory() } else { Vec::new() };
     let memory_of = |device: &Device| match device {
         Device::Cuda(index) => sizes.get(*index as usize).copied().unwrap_or(u64::MAX),
         Device::Cpu => u64::MAX,
     };
     Capacity {
-        slots: args.jobs.map_or(cpus, NonZeroUsize::get),
+        slots: args.jobs.map_or(cpus, NonZeroUsize::get).min(MAX_SLOTS),
         cpus,
-        memory_mib: args.memory.map_or_else(free_memory, |gib| (gib * 1024.0) as u64),
+        memory_mib: args.memory.map_or_else(machine::free_memory, |gib| (gib * 1024.0) as u64),
         gpus_mib: gpus.iter().map(memory_of).collect(),
     }
-}
-
-/// Memory that is free or can be freed, MiB; no limit where the kernel does not say.
-fn free_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib / 1024)
-}
-
-/// The memory of each GPU, MiB, as `nvidia-smi` tells it; nothing where it does not.
-fn gpu_memory() -> Vec<u64> {
-    let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
-    let output = Command::new("nvidia-smi").args(query).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().map_while(|line| line.trim().parse().ok()).collect()
 }
 
 /// The GPUs that are meant; none where stages are to run on the processor.

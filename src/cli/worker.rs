@@ -1,11 +1,14 @@
 //! The hidden commands that the program starts itself with.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ablate_stage::cache::{Durability, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
+use crate::command::guard;
 use crate::diagnostic::escape_lines;
 
 /// Performs actions.
@@ -26,17 +29,18 @@ pub fn worker(args: &Worker, context: &Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// Becomes a program that dies with its parent, where the arguments are `exec PARENT -- PROGRAM ..`; only then, and if that
-/// cannot be run, is there an exit code.
+/// Guards a program, where the arguments are `exec PARENT -- PROGRAM ..`; only then is there an exit code.
 pub fn exec_directly() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != "exec" {
         return None;
     }
-    let parent: u32 = arguments.next()?.parse().ok()?;
-    let argv: Vec<String> = arguments.skip(1).collect();
-    let error = crate::command::exec(parent, &argv);
-    let program = argv.first().map_or("", String::as_str);
-    eprintln!("error: cannot run `{}`: {error}", escape_lines(program));
-    Some(ExitCode::from(127))
+    let parent: u32 = arguments.next()?.to_str()?.parse().ok()?;
+    let argv: Vec<OsString> = arguments.skip(1).collect();
+    let code = guard(parent, &argv).unwrap_or_else(|error| {
+        let program = argv.first().map_or_else(Cow::default, |program| program.to_string_lossy());
+        eprintln!("error: cannot run `{}`: {error}", escape_lines(&program));
+        ExitCode::from(127)
+    });
+    Some(code)
 }

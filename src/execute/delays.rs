@@ -7,6 +7,8 @@ use ablate_stage::cache::ActionDigest;
 
 /// How long an action is put off when it went wrong for the first time.
 const FIRST: Duration = Duration::from_millis(250);
+/// How long it is put off while another process performs it.
+const HELD: Duration = Duration::from_millis(100);
 /// How long it is put off at most.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -20,6 +22,11 @@ impl Delays {
         let exponent = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
         let wait = FIRST.saturating_mul(4_u32.saturating_pow(exponent)).min(LONGEST);
         self.0.insert((now + wait, action));
+    }
+
+    /// Puts an action off that another process performs.
+    pub fn yield_to_other(&mut self, action: ActionDigest, now: Instant) {
+        self.0.insert((now + HELD, action));
     }
 
     /// When the first of them is ready.

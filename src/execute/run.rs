@@ -43,6 +43,8 @@ pub struct Run<'a> {
     slots: &'a mut Slots,
     delays: Delays,
     interrupts: usize,
+    /// Instances of which it was told that another run performs them.
+    told_of_others: BTreeSet<InstanceId>,
     /// Stages whose declared resources were found to be wrong, and told so.
     advised: BTreeSet<String>,
 }
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             slots,
             delays: Delays::default(),
             interrupts: 0,
+            told_of_others: BTreeSet::new(),
             advised: BTreeSet::new(),
         }
     }
@@ -124,7 +127,7 @@ impl<'a> Run<'a> {
     /// [`ExecuteError`].
     pub fn take(&mut self, message: Message) -> Result<(), ExecuteError> {
         match message {
-            Message::Interrupt => self.interrupt(),
+            Message::Wake => Ok(()),
             Message::Worker(id, News::Gone) => self.gone(id),
             Message::Worker(id, news) => {
                 let Some(work) = self.slots.work(id) else { return Ok(()) };
@@ -141,7 +144,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn interrupt(&mut self) -> Result<(), ExecuteError> {
+    /// The first time, has what runs checkpoint and stop; then kills it.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    pub fn interrupt(&mut self) -> Result<(), ExecuteError> {
         self.interrupts += 1;
         if self.interrupts > 1 {
             self.slots.kill();
@@ -175,6 +182,7 @@ impl<'a> Run<'a> {
                 }
                 Effect::Start(action, id, grant) => self.perform(Work::new(action, id), grant)?,
                 Effect::Delay(action, tries) => self.delays.put_off(action, tries, Instant::now()),
+                Effect::Yield(action) => self.delays.yield_to_other(action, Instant::now()),
                 Effect::Ended(id, phase) => self.ended(id, phase),
             }
         }
@@ -222,8 +230,10 @@ impl<'a> Run<'a> {
             kin: self.kin(&work)?,
             rehash: self.settings.rehash,
         };
-        // On the record before it begins, so that gc leaves alone what comes of it.
-        self.tell(Event::Ordered { instance: self.name(work.instance), action: work.action });
+        // On the record before it begins, so that gc leaves alone what comes of it; once, however often it is asked for.
+        if !self.told_of_others.contains(&work.instance) {
+            self.tell(Event::Ordered { instance: self.name(work.instance), action: work.action });
+        }
         self.slots.perform(work, request, device)
     }
 
@@ -238,7 +248,12 @@ impl<'a> Run<'a> {
         let action = work.action;
         let instance = self.name(work.instance);
         match reply {
-            Reply::Waiting => self.tell(Event::Waiting { instance }),
+            Reply::Held => {
+                if self.told_of_others.insert(work.instance) {
+                    self.tell(Event::Waiting { instance });
+                }
+                return self.over(slot, work, scheduler::Event::Held(action));
+            }
             Reply::Started => {
                 if let Some(time) = self.graph.instance(work.instance).request.time {
                     self.slots.limit(slot, time);
@@ -338,9 +353,9 @@ impl<'a> Run<'a> {
         if declared > 0 && peak_mib > declared && self.advised.insert(instance.stage.clone()) {
             let gib = |mib: u64| (mib as f64 / 1024.0 * 10.0).ceil() / 10.0;
             let text = format!(
-                "it took up {} GiB of memory and declares {}: write `resources: (memory_gib: {:.1})`",
+                "it took up {} GiB of memory and declares {:.1}: write `resources: (memory_gib: {:.1})`",
                 gib(peak_mib),
-                gib(declared),
+                declared as f64 / 1024.0,
                 gib(peak_mib + peak_mib / 10)
             );
             let instance = self.name(id);

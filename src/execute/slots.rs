@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ pub struct Slots {
     program: PathBuf,
     store: PathBuf,
     durability: Durability,
-    sender: Sender<Message>,
+    sender: SyncSender<Message>,
     slots: Vec<Slot>,
 }
 
@@ -91,7 +91,7 @@ struct Worker {
 
 impl Slots {
     /// As many as the capacity has; workers tell the receiver of `sender`.
-    pub fn new(settings: &Settings, store: &Store, sender: Sender<Message>) -> Self {
+    pub fn new(settings: &Settings, store: &Store, sender: SyncSender<Message>) -> Self {
         Self {
             program: settings.program.clone(),
             store: store.root().to_owned(),

@@ -23,10 +23,18 @@ pub fn kind_page(kind: &KindDoc) -> String {
     let mut page = format!("## {}\n", kind.name);
     write_doc(&mut page, &kind.doc);
     if let Some(ports) = &kind.ports {
-        write_ports(&mut page, "Inputs", &ports.inputs);
-        write_ports(&mut page, "Outputs", &ports.outputs);
+        if ports.outputs.is_empty() {
+            page.push_str("\nInputs and outputs: as its fields say.\n");
+        } else {
+            write_ports(&mut page, "Inputs", &ports.inputs);
+            write_ports(&mut page, "Outputs", &ports.outputs);
+        }
     }
-    let seed = if kind.seeded { "The seed is in its key." } else { "It does not depend on the seed." };
+    let seed = if kind.seeded {
+        "The seed is in its key."
+    } else {
+        "Unless said above, it does not depend on the seed."
+    };
     write!(page, "\n{seed}\n").expect("a string");
     write_fields(&mut page, &kind.fields, 0);
     for kind in &kind.types {

@@ -42,7 +42,9 @@ fn settle(scheduler: &mut Scheduler, effects: Vec<Effect>) -> Vec<Effect> {
     while let Some(effect) = effects.pop_front() {
         match effect {
             Effect::Resolve(id) => effects.extend(scheduler.on(Event::Missing(id, action(id.0)))),
-            Effect::Start(..) | Effect::Delay(..) | Effect::Ended(..) => told.push(effect),
+            Effect::Start(..) | Effect::Delay(..) | Effect::Yield(..) | Effect::Ended(..) => {
+                told.push(effect)
+            }
         }
     }
     told
@@ -51,6 +53,30 @@ fn settle(scheduler: &mut Scheduler, effects: Vec<Effect>) -> Vec<Effect> {
 fn on(scheduler: &mut Scheduler, event: Event) -> Vec<Effect> {
     let effects = scheduler.on(event);
     settle(scheduler, effects)
+}
+
+#[test]
+fn others_run_while_another_process_has_an_action() {
+    let mut scheduler = Scheduler::new(vec![task(&[], 5.0), task(&[], 1.0)], slots(1));
+    let effects = scheduler.start();
+    let started = |told: &[Effect]| -> Vec<usize> {
+        told.iter()
+            .filter_map(|effect| if let Effect::Start(_, id, _) = effect { Some(id.0) } else { None })
+            .collect()
+    };
+    assert_eq!(started(&settle(&mut scheduler, effects)), [0]);
+    for _ in 0..10 {
+        let told = on(&mut scheduler, Event::Held(action(0)));
+        assert_eq!(told[0], Effect::Yield(action(0)));
+        assert_eq!(started(&told), [1]);
+        assert!(!scheduler.is_over());
+        assert_eq!(started(&on(&mut scheduler, Event::Ready(action(0)))), [0; 0], "there is one slot");
+        assert_eq!(started(&on(&mut scheduler, Event::Held(action(1)))), [0]);
+        on(&mut scheduler, Event::Ready(action(1)));
+    }
+    // It was never tried, so it has all its tries.
+    let told = on(&mut scheduler, Event::Crashed(action(0)));
+    assert!(told.contains(&Effect::Delay(action(0), 1)), "{told:?}");
 }
 
 #[test]
@@ -229,6 +255,7 @@ enum Fate {
     Failed,
     Crashed,
     Lost,
+    Held,
 }
 
 #[derive(Clone, Debug)]
@@ -262,6 +289,7 @@ fn fates() -> impl Strategy<Value = Vec<(Fate, usize)>> {
         1 => Just(Fate::Failed),
         1 => Just(Fate::Crashed),
         1 => Just(Fate::Lost),
+        1 => Just(Fate::Held),
     ];
     proptest::collection::vec((fate, 0_usize..8), 200)
 }
@@ -304,7 +332,7 @@ proptest! {
                     Effect::Start(digest, id, grant) => {
                         prop_assert!(running.insert(digest, (id, grant)).is_none());
                     }
-                    Effect::Delay(digest, _) => delayed.push(digest),
+                    Effect::Delay(digest, _) | Effect::Yield(digest) => delayed.push(digest),
                     Effect::Ended(id, phase) => prop_assert_eq!(scheduler.phase(id), phase),
                 }
             }
@@ -341,6 +369,7 @@ proptest! {
                 Fate::Finished => Event::Finished(digest),
                 Fate::Failed => Event::Failed(digest),
                 Fate::Crashed => Event::Crashed(digest),
+                Fate::Held => Event::Held(digest),
                 Fate::Lost => Event::Lost(digest, tasks[id.0].inputs.clone()),
             }));
         }

@@ -34,8 +34,6 @@ pub struct Request {
 /// What a worker tells its runner. From [`Reply::Done`] on they end an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Another process is performing the action.
-    Waiting,
     /// The stage begins.
     Started,
     /// The stage went on from a checkpoint.
@@ -68,6 +66,8 @@ pub enum Reply {
     Lost(Vec<Digest>, String),
     /// The store does not work.
     Broken(String),
+    /// Another process is performing the action.
+    Held,
     /// It stopped on request.
     Stopped,
 }

@@ -58,6 +58,9 @@ fn perform(store: &Store, name: &str) -> Result<(), StoreError> {
     for index in 0..2 {
         let path = attempt.path().join("out");
         fs::write(&path, output(name, index)).unwrap();
+        if index == 1 {
+            fs::hard_link(&path, attempt.path().join("other name")).unwrap();
+        }
         outputs.insert(format!("out{index}"), store.insert_file(&path)?);
     }
     let result = ActionResult { outputs, metrics: BTreeMap::new(), provenance: Provenance::default() };
@@ -245,6 +248,7 @@ fn nothing_else_changes_the_disk() {
     let changes = [
         "File::create",
         "fs::write",
+        "fs::copy",
         "fs::rename",
         "fs::remove",
         "fs::create_dir",

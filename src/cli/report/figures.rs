@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ablate_stage::cache::ActionResult;
 use ablate_stage::{ArtifactKind, Tensors};
-use polars::prelude::{DataFrame, DataType, ParquetReader, PolarsResult, SerReader};
+use polars::prelude::{
+    ChunkCompareEq, DataFrame, DataType, ParquetReader, PolarsResult, SerReader, StringChunked,
+};
 
 use super::{by_stage, done};
 use crate::cli::results::Results;
@@ -178,17 +180,15 @@ impl Stage<'_> {
         found
     }
 
-    /// A chart for each curve and quantity, of a few points each.
+    /// A chart for each curve and quantity, of a few series each.
     fn curves(&self) -> Vec<Chart> {
         let mut charts = Vec::new();
         let found = self.frames(ArtifactKind::Curve);
         let quantities: BTreeSet<(&str, String)> = found
             .iter()
             .flat_map(|Frames { port, of_seeds, .. }| {
-                let names = of_seeds[0].get_column_names().into_iter().map(|name| name.to_string());
-                names.map(|name| (port.as_str(), name))
+                quantities(&of_seeds[0]).into_iter().map(|name| (port.as_str(), name))
             })
-            .filter(|(_, name)| !POSITIONS.contains(&name.as_str()))
             .collect();
         for (port, quantity) in quantities {
             let of_port = || found.iter().filter(|frames| frames.port == port);
@@ -299,8 +299,28 @@ fn places_of(frame: &DataFrame) -> &'static str {
     PLACES.into_iter().find(|name| frame.get_column_index(name).is_some()).unwrap_or("point")
 }
 
+/// The names of measures, where a row is one of them: its value is in column `value`.
+fn measures(frame: &DataFrame) -> PolarsResult<&StringChunked> {
+    frame.column("value").and(frame.column("measure"))?.str()
+}
+
+/// What a curve tells: its measures, or each column that does not say where it is.
+fn quantities(frame: &DataFrame) -> BTreeSet<String> {
+    match measures(frame) {
+        Ok(measures) => measures.iter().flatten().map(str::to_owned).collect(),
+        Err(_) => {
+            let names = frame.get_column_names().into_iter().map(|name| name.as_str());
+            names.filter(|name| !POSITIONS.contains(name)).map(str::to_owned).collect()
+        }
+    }
+}
+
 /// The points of a quantity, each with where it is; those that are no numbers are left out.
 fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
+    if let Ok(measures) = measures(frame) {
+        let rows = frame.filter(&measures.equal(quantity))?.drop("measure")?;
+        return line(&rows, "value");
+    }
     let column = |name: &str| frame.column(name)?.cast(&DataType::Float64);
     let values = column(quantity)?;
     let places: Vec<Option<f64>> = match column(places_of(frame)) {

@@ -1,6 +1,7 @@
 //! What a running stage is given.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ pub enum Report {
     Resumed(String),
     /// A line for the log.
     Line(String),
+    /// The memory that programs it has started take up now, in MiB.
+    Memory(u64),
 }
 
 /// A flag that asks a stage to checkpoint and stop.
@@ -56,6 +59,8 @@ pub struct JobFiles {
     pub scratch: PathBuf,
     /// The project's root, for declared files.
     pub project: PathBuf,
+    /// The lock of the action. It is held as long as a handle is open, in this process or in one that was given it.
+    pub hold: Option<Arc<File>>,
 }
 
 /// What a running stage is given: its inputs, where to write, its seed, its device, and someone to report to.
@@ -148,6 +153,12 @@ impl<'a> Job<'a> {
         &self.files.project
     }
 
+    /// The lock of the action. A process that the stage starts, and that may outlive this one, is given it, so that nobody else performs
+    /// the action before that has ended.
+    pub fn hold(&self) -> Option<&File> {
+        self.files.hold.as_deref()
+    }
+
     /// Whether the job is to checkpoint and return [`StageError::Stopped`].
     pub fn stop_requested(&self) -> bool {
         self.stop.is_raised()
@@ -161,6 +172,11 @@ impl<'a> Job<'a> {
     /// Reports that it went on from a checkpoint.
     pub fn resumed(&mut self, from: impl Into<String>) {
         (self.report)(Report::Resumed(from.into()));
+    }
+
+    /// Reports the memory that programs it has started take up now, in MiB.
+    pub fn memory(&mut self, mib: u64) {
+        (self.report)(Report::Memory(mib));
     }
 
     /// Adds a line to the log.

@@ -28,13 +28,13 @@ pub struct Images {
     /// without a label stay.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
-    /// How many train images to keep, after merging. All of them where it is `None`.
+    /// How many train images to keep, after merging; 0 leaves the split out. All of them where it is `None`.
     #[serde(default)]
     pub train: Option<usize>,
-    /// How many test images to keep. All of them where it is `None`.
+    /// How many test images to keep; 0 leaves them out. All of them where it is `None`.
     #[serde(default)]
     pub test: Option<usize>,
-    /// How many unlabelled images to keep. All of them where it is `None`.
+    /// How many unlabelled images to keep; 0 leaves them out. All of them where it is `None`.
     #[serde(default)]
     pub unlabelled: Option<usize>,
     /// Which images are kept where not all are.
@@ -142,11 +142,7 @@ impl Stage for Images {
     }
 
     fn validate(&self) -> Vec<FieldError> {
-        let counts = [("train", self.train), ("test", self.test)];
-        let none_kept = counts.into_iter().filter(|&(_, count)| count == Some(0));
-        let mut errors: Vec<FieldError> = none_kept
-            .map(|(field, _)| FieldError::new(field, "must be at least 1, or None for all, is 0"))
-            .collect();
+        let mut errors = Vec::new();
         if self.merge && self.test.is_some() {
             let message =
                 "must be None with `merge`, which leaves no test images; `train` counts the merged ones";
@@ -266,8 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn keeping_no_image_is_refused() {
-        let errors = parse("(source: FashionMnistMini, train: Some(0))").validate();
-        assert_eq!(errors, [FieldError::new("train", "must be at least 1, or None for all, is 0")]);
+    fn a_split_may_be_left_out_but_not_all() {
+        run("(source: FashionMnistMini, train: Some(2), test: Some(0))").unwrap();
+        let error = run("(source: FashionMnistMini, train: Some(0), test: Some(0))").unwrap_err().to_string();
+        assert!(error.contains("has no image of those asked for"), "{error}");
     }
 }

@@ -109,8 +109,9 @@ fn numpy_arrays_are_read_in_either_layout() {
 #[test]
 fn every_source_in_the_book_is_one() {
     let page = include_str!("../../../book/src/guides/data.md");
-    let stages = page.lines().filter_map(|line| line.split_once("\": Images").map(|(_, fields)| fields));
+    let stages =
+        page.lines().filter_map(|line| line.split_once("\": (stage: Images").map(|(_, fields)| fields));
     let stages: Vec<Images> =
-        stages.map(|fields| ron::from_str(fields.trim_end_matches(',')).expect(fields)).collect();
+        stages.map(|fields| ron::from_str(fields.strip_suffix("),").unwrap()).expect(fields)).collect();
     assert_eq!(stages.len(), 21);
 }

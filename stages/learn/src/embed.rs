@@ -16,7 +16,7 @@ use crate::weights::{Mode, host};
 /// Turns every image of a data set, of all splits, into a vector.
 ///
 /// Reads `images`, and the `encoder` unless the layer is `Pixels`; writes `embeddings`. Batch norms use their running
-/// statistics.
+/// statistics. It depends on the seed where the view is random.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Embed {

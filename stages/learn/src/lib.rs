@@ -11,6 +11,7 @@ pub mod cluster_eval;
 pub mod conv_norm;
 pub mod course;
 pub mod cross_view;
+pub mod curve_eval;
 pub mod device;
 pub mod ema;
 pub mod embed;
@@ -59,4 +60,5 @@ pub fn register(registry: Registry) -> Registry {
         .with::<gnn_refine::GnnRefine>()
         .with::<linear_eval::LinearEval>()
         .with::<cluster_eval::ClusterEval>()
+        .with::<curve_eval::CurveEval>()
 }

@@ -40,7 +40,7 @@ pub use selection::Selection;
 /// encoder. Methods that make a graph, and a selection by label, also write `progress`, of columns `epoch`, `measure`, `value`:
 /// `purity@1` and `purity@k` of each graph (the share of the neighbours in these places that have the image's class), `acc` of
 /// each look at the cluster head; labels are read for that alone. A selection by label also writes `metrics`: `oracle` 1, and
-/// the `epoch` and `acc` selected.
+/// the `epoch` and `acc` selected. With `schedule: Constant` there is `state` too, from which a training of more epochs goes on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {

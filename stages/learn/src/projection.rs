@@ -24,7 +24,7 @@ use crate::rows;
 /// Input `embeddings`, and `assignment` where clusters are to be seen too. Output `points`: a row a sample shown, with its `row`
 /// in the data set, `split`, `label` (−1 where unknown), `cluster` where there is an assignment, and its place `x`, `y`. Output
 /// `metrics`: `kept@10`, the share of each sample's ten nearest neighbours that are among its ten nearest in the plane. A picture
-/// that keeps few says little of the embeddings.
+/// that keeps few says little of the embeddings. Of the layouts, `Umap` alone draws by the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Projection {

@@ -35,7 +35,7 @@ use crate::weights::{Mode, Weights};
 /// features first, and takes the place of one the encoder has. Without an `assignment`, training goes on from the encoder's
 /// own head. Writes the `encoder`, the `assignment` of every image, by its weak view, with probabilities, and the learning
 /// `curve`, where a step without any confident image has the loss 0 and moves no parameter; the running statistics of batch
-/// norms move at each step, as in SCAN's program.
+/// norms move at each step, as in SCAN's program. Images that do not fill a last batch wait for another epoch, as there.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelfLabel {

@@ -86,6 +86,7 @@ impl Workbench {
             outputs: outputs.collect(),
             scratch,
             project: self.folder.path().to_owned(),
+            hold: None,
         };
         let stop = StopFlag::default();
         let (mut progress, mut resumed) = (Vec::new(), Vec::new());
@@ -99,7 +100,7 @@ impl Workbench {
                     }
                 }
                 Report::Resumed(from) => resumed.push(from),
-                Report::Line(_) => {}
+                Report::Line(_) | Report::Memory(_) => {}
             };
             stage.run(&mut Job::new(files, run.seed, Device::Cpu, run.threads, stop.clone(), &mut report))
         });

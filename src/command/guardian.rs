@@ -1,0 +1,133 @@
+//! The process between a worker and a program. It ends with the program, and takes with it all that the program has started,
+//! whatever the worker comes to: nobody is left who writes to checkpoints that another attempt goes on from.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process,
+    set_child_subreaper, set_parent_process_death_signal, setrlimit, wait,
+};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR2};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// Has the guardian kill everything and end. The kernel sends it when the worker is gone.
+pub const END: Signal = Signal::USR2;
+
+/// How long what was killed is given to be gone before it is looked for again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Runs a program for `parent`, which must be this process' parent, until it ends or [`END`] comes, and ends as it does. The program
+/// is in this process' group, and gets what is sent to the group; standard input it has none.
+///
+/// # Errors
+/// Where the program cannot be run, or the parent is gone.
+pub fn guard(parent: u32, argv: &[OsString]) -> io::Result<ExitCode> {
+    let [program, arguments @ ..] = argv else {
+        return Err(io::Error::other("there is no program to run"));
+    };
+    // What is meant for the program comes to its whole group.
+    let mut signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
+    set_child_subreaper(Some(getpid()))?;
+    set_parent_process_death_signal(Some(END))?;
+    // Had the parent died before that, nobody would tell.
+    if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().cast_unsigned() != parent) {
+        return Err(io::Error::other("its worker is gone"));
+    }
+    let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
+    let program = Pid::from_child(&child);
+    let mut status = None;
+    for signal in signals.forever() {
+        match signal {
+            SIGUSR2 => break,
+            SIGCHLD => {
+                status = reap(program);
+                if status.is_some() {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    kill_descendants();
+    Ok(end_like(status))
+}
+
+/// Takes in what has ended, and how `program` did if it is among it.
+fn reap(program: Pid) -> Option<WaitStatus> {
+    let mut found = None;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => found = found.or((pid == program).then_some(status)),
+            Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return found,
+        }
+    }
+}
+
+/// Kills until there is no child left; those whose parents were killed become children.
+fn kill_descendants() {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => {
+                // Who is gone by now needs no signal.
+                children(getpid()).into_iter().for_each(|child| drop(kill_process(child, Signal::KILL)));
+                thread::sleep(PAUSE);
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// The processes whose parent `of` is.
+fn children(of: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|&pid| parent(pid) == Some(of)).collect()
+}
+
+/// The parent of a process (`proc_pid_stat(5)`: the second field after the name, which may hold anything).
+fn parent(of: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+    Pid::from_raw(stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?)
+}
+
+/// Ends as a program did; as one that was killed, where there is none.
+fn end_like(status: Option<WaitStatus>) -> ExitCode {
+    if let Some(code) = status.and_then(WaitStatus::exit_status) {
+        return ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX));
+    }
+    // The program has left its core; this process has nothing to show.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    drop(setrlimit(Resource::Core, none));
+    drop(emulate_default_handler(status.and_then(WaitStatus::terminating_signal).unwrap_or(SIGKILL)));
+    ExitCode::FAILURE
+}
+
+/// The memory that the descendants of a process take up, in MiB: the sum of what is resident of each, in which what they share
+/// counts more than once (`proc_pid_status(5)`).
+pub fn memory_mib(of: Pid) -> u64 {
+    let (mut open, mut kib) = (vec![of], 0);
+    while let Some(pid) = open.pop() {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            open.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
+        }
+        if pid != of {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let resident =
+                resident.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+            kib += resident.unwrap_or(0);
+        }
+    }
+    kib.div_ceil(1024)
+}

@@ -78,7 +78,9 @@ fn kill_descendants() {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => {
                 // Who is gone by now needs no signal.
-                children(getpid()).into_iter().for_each(|child| drop(kill_process(child, Signal::KILL)));
+                for child in children(getpid()) {
+                    kill_process(child, Signal::KILL).ok();
+                }
                 thread::sleep(PAUSE);
             }
             Err(_) => return,
@@ -106,8 +108,8 @@ fn end_like(status: Option<WaitStatus>) -> ExitCode {
     }
     // The program has left its core; this process has nothing to show.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    drop(setrlimit(Resource::Core, none));
-    drop(emulate_default_handler(status.and_then(WaitStatus::terminating_signal).unwrap_or(SIGKILL)));
+    setrlimit(Resource::Core, none).ok();
+    emulate_default_handler(status.and_then(WaitStatus::terminating_signal).unwrap_or(SIGKILL)).ok();
     ExitCode::FAILURE
 }
 

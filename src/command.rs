@@ -1,8 +1,8 @@
 //! `Command`: any program as a stage.
 //!
 //! The program runs in a private folder with an environment of its own, and only what it declares goes in and out. There
-//! is no shell. Between it and the worker is a guardian, which leads a process group of its own and leaves nothing of the program
-//! behind, however program, worker and runner end.
+//! is no shell. Between it and the worker is a guardian, which leaves nothing of the program behind, however program, worker and
+//! runner end.
 
 mod guardian;
 
@@ -17,11 +17,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ablate_stage::{ArtifactKind, Device, FieldError, Job, Port, Request, Stage, StageError};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use guardian::guard;
+use guardian::GRACE;
+pub(crate) use guardian::{exec_tied, guard};
 
 /// Runs a program. It must write every output it declares, and end with exit code 0.
 ///
@@ -80,10 +81,7 @@ fn default_cpus() -> usize {
 const MAX_LINES_WAITING: usize = 256;
 
 /// How often it is looked how much memory a program takes up.
-const MEASURED_EVERY: Duration = Duration::from_millis(200);
-
-/// How long a program may take to checkpoint after SIGTERM.
-const GRACE: Duration = Duration::from_millis(1500);
+const MEASURED_EVERY: Duration = Duration::from_millis(500);
 
 /// The longest line that is taken in one piece: a progress bar may go on for hours without an end of line.
 const MAX_LINE_BYTES: u64 = 64 << 10;
@@ -181,8 +179,7 @@ impl Stage for Command {
         }
         let mut program = self.program(job, &folder)?;
         let mut running = program.spawn().map_err(StageError::io(Path::new(&self.argv[0])))?;
-        // Its guardian leads the group it is in.
-        let group = Pid::from_child(&running);
+        let guard = Pid::from_child(&running);
         let (sender, news) = mpsc::sync_channel(MAX_LINES_WAITING);
         read_lines(running.stdout.take().expect("standard output is piped"), sender.clone());
         read_lines(running.stderr.take().expect("standard error is piped"), sender.clone());
@@ -204,8 +201,8 @@ impl Stage for Command {
                 }
                 Ok(News::Ended(ended)) => {
                     status = Some(ended.map_err(StageError::io(Path::new(&self.argv[0])))?);
-                    // Where the guardian was killed itself, what it guarded is not.
-                    kill(group, Signal::KILL);
+                    // Where the guardian was killed itself, what it guarded has come to this process.
+                    guardian::kill_descendants();
                     deadline = Some(Instant::now() + GRACE);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -213,19 +210,20 @@ impl Stage for Command {
             }
             if measured.elapsed() > MEASURED_EVERY {
                 measured = Instant::now();
-                job.memory(guardian::memory_mib(group));
+                job.memory(guardian::memory_mib(guard));
             }
             match deadline {
                 None if job.stop_requested() => {
-                    kill(group, Signal::TERM);
+                    kill_process(guard, Signal::TERM).ok();
                     asked_to_stop = true;
-                    deadline = Some(Instant::now() + GRACE);
+                    deadline = Some(Instant::now() + 2 * GRACE);
                 }
                 Some(at) if Instant::now() > at => {
                     if status.is_some() {
                         break;
                     }
-                    kill_process(group, guardian::END).ok();
+                    kill_process(guard, guardian::END).ok();
+                    kill_process(guard, Signal::CONT).ok();
                 }
                 None | Some(_) => {}
             }
@@ -293,14 +291,18 @@ impl Command {
             None => Stdio::null(),
         };
         let mut program = process::Command::new("/proc/self/exe");
-        program.arg0("ablate").args(["exec", &process::id().to_string(), "--"]);
+        program.arg0("ablate").args(["exec", "guarded", &process::id().to_string(), "--"]);
         for text in &self.argv {
             program.arg(fill(text, value)?);
         }
         program.env_clear();
         #[expect(clippy::disallowed_methods, reason = "the stage names the variables it takes over")]
         let inherited = self.inherit.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        program.envs(inherited).envs(gpu.map(|gpu| (GPUS, gpu)));
+        program.envs(inherited);
+        if let Some(gpu) = gpu {
+            #[expect(clippy::disallowed_methods, reason = "devices are counted by it")]
+            program.env(GPUS, gpu).envs(std::env::var_os(GPU_ORDER).map(|order| (GPU_ORDER, order)));
+        }
         for (name, text) in &self.env {
             program.env(name, fill(text, value)?);
         }
@@ -349,16 +351,13 @@ fn read_lines(from: impl Read + Send + 'static, sender: SyncSender<News>) {
 
 /// The variable by which CUDA tells a process which GPUs there are ("CUDA Environment Variables", CUDA C++ Programming Guide).
 const GPUS: &str = "CUDA_VISIBLE_DEVICES";
+/// The one that says in which order they are counted.
+const GPU_ORDER: &str = "CUDA_DEVICE_ORDER";
 
 /// What names a GPU of a process to one with another environment, where `visible` is its [`GPUS`].
 fn visible_gpu(index: u32, visible: &str) -> String {
     let entry = visible.split(',').nth(index as usize).map(str::trim).filter(|entry| !entry.is_empty());
     entry.map_or_else(|| index.to_string(), str::to_owned)
-}
-
-fn kill(group: Pid, signal: Signal) {
-    // A group that is gone needs no signal.
-    kill_process_group(group, signal).ok();
 }
 
 fn is_port_name(name: &str) -> bool {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -229,10 +229,15 @@ pub fn now_unix_ms() -> u64 {
 /// Progress of one instance is written at most this often; bars get all of it.
 const PROGRESS_EVERY_MS: u64 = 2_000;
 
+/// Bytes that wait to be written at most, where it is not said that they are to be seen.
+const MAX_UNWRITTEN: usize = 1 << 13;
+
 /// The journal of a run that goes on. A failure to write it does not fail the run; see [`Journal::error`].
 pub struct Journal {
     run: String,
-    file: BufWriter<File>,
+    file: File,
+    /// Whole lines, and what is left of one of which a part was written.
+    unwritten: Vec<u8>,
     progressed: HashMap<String, u64>,
     error: Option<io::Error>,
 }
@@ -254,7 +259,8 @@ impl Journal {
                     flock(&file, FlockOperation::LockExclusive).unwrap_or(());
                     return Ok(Self {
                         run,
-                        file: BufWriter::new(file),
+                        file,
+                        unwritten: Vec::new(),
                         progressed: HashMap::new(),
                         error: None,
                     });
@@ -279,20 +285,40 @@ impl Journal {
             }
             *last = entry.unix_ms;
         }
-        let mut write = || {
-            serde_json::to_writer(&mut self.file, entry)?;
-            self.file.write_all(b"\n")?;
-            // What a plan says comes in bulk, before anything that takes time.
-            if matches!(entry.event, Event::Planned { .. }) { Ok(()) } else { self.file.flush() }
-        };
-        if let Err(error) = write() {
+        serde_json::to_writer(&mut self.unwritten, entry).expect("an entry is plain data");
+        self.unwritten.push(b'\n');
+        // What a plan says comes in bulk, before anything that takes time.
+        if matches!(entry.event, Event::Planned { .. }) && self.unwritten.len() < MAX_UNWRITTEN {
+            return;
+        }
+        if let Err(error) = self.write() {
             self.error.get_or_insert(error);
         }
+    }
+
+    /// Writes what there is to write. What cannot be written is kept, so that the next line does not go on where this one broke off.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.unwritten.is_empty() {
+            match self.file.write(&self.unwritten) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.unwritten.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The first failure to write, if there was one.
     pub fn error(&self) -> Option<&io::Error> {
         self.error.as_ref()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        drop(self.write());
     }
 }
 

@@ -27,8 +27,11 @@ fn free_in_group(group: &Path) -> Option<u64> {
     let most: u64 = read("memory.max")?.trim().parse().ok()?;
     let used: u64 = read("memory.current")?.trim().parse().ok()?;
     let stat = read("memory.stat")?;
-    let cached = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
-    Some(most.saturating_sub(used.saturating_sub(cached.unwrap_or(0))) >> 20)
+    let of = |name: &str| {
+        stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    let cached = of("inactive_file ") + of("active_file ");
+    Some(most.saturating_sub(used.saturating_sub(cached)) >> 20)
 }
 
 /// The memory of each GPU this process may use, MiB, as `nvidia-smi` tells it; nothing where it does not.
@@ -78,7 +81,7 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(group.path().join(name), text).unwrap();
         assert_eq!(free_in_group(group.path()), None);
         write("memory.current", "7340032\n");
-        write("memory.stat", "anon 4194304\ninactive_file 3145728\nactive_file 0\n");
+        write("memory.stat", "anon 4194304\ninactive_file 2097152\nactive_file 1048576\n");
         write("memory.max", "max\n");
         assert_eq!(free_in_group(group.path()), None);
         write("memory.max", "10485760\n");

@@ -11,18 +11,20 @@ use std::fs;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ablate_stage::cache::{
-    ActionDigest, ActionResult, Digest, Look, Object, Provenance, Published, Rehash, Store, StoreError,
+    ActionDigest, ActionResult, Digest, Object, Provenance, Published, Rehash, Store, StoreError, Watched,
 };
 use ablate_stage::{
     ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
 };
+
+use rustix::process::{getpid, set_child_subreaper};
 
 use crate::journal::{now, now_unix_ms};
 use crate::manifest::Manifest;
@@ -64,6 +66,8 @@ pub fn serve(registry: &Registry, store: &Store) -> io::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
+    // What a program's guardian leaves behind, because it was killed, comes to this process.
+    set_child_subreaper(Some(getpid()))?;
     let stop = StopFlag::default();
     let worker = Worker {
         registry,
@@ -146,7 +150,7 @@ impl Worker<'_> {
         let manifest = Manifest::parse(&text).map_err(|error| Trouble::Failed(error.to_string()))?;
         let stage = manifest.stage(self.registry).map_err(|error| Trouble::Failed(error.to_string()))?;
         let device = request.device.parse::<Device>().map_err(|error| Trouble::Failed(error.to_string()))?;
-        let inputs = self.inputs(&manifest)?;
+        let mut inputs = self.inputs(&manifest)?;
         self.check_files(&manifest, request, "before the stage began")?;
 
         let attempt = self.store.attempt(&lock)?;
@@ -154,10 +158,12 @@ impl Worker<'_> {
         let outputs = ports.iter().map(|port| {
             (port.name.clone(), attempt.path().join(format!("{}.{}", port.name, port.kind.extension())))
         });
+        let mut kin = self.kin(stage.as_ref(), request.kin);
+        let path = |(port, object): (&String, &Watched)| (port.clone(), object.path().to_owned());
         let files = JobFiles {
-            inputs,
+            inputs: inputs.iter().map(path).collect(),
             outputs: outputs.collect(),
-            kin: self.kin(stage.as_ref(), request.kin),
+            kin: kin.as_ref().map(|kin| kin.path().to_owned()),
             scratch: self.store.scratch(action),
             project: request.project.clone(),
             hold: Some(Arc::new(
@@ -166,7 +172,6 @@ impl Worker<'_> {
             )),
         };
         let outputs = files.outputs.clone();
-        let looks = looks(&files.inputs);
         send(&self.replies, &Reply::Started);
         let started_unix_ms = now_unix_ms();
         let clock = Instant::now();
@@ -196,10 +201,7 @@ impl Worker<'_> {
             }
         }
         self.check_files(&manifest, request, "while the stage ran")?;
-        // What others, or the stage itself, did to an input in spite of all may be in the result.
-        if looks.iter().any(|(path, look)| Look::at(path).ok() != *look) {
-            self.inputs(&manifest)?;
-        }
+        self.check_inputs(inputs.values_mut().chain(&mut kin))?;
         let _pin = self.store.pin()?;
         let mut objects: BTreeMap<String, Object> = BTreeMap::new();
         for (port, path) in outputs {
@@ -216,12 +218,12 @@ impl Worker<'_> {
         })
     }
 
-    fn inputs(&self, manifest: &Manifest) -> Result<BTreeMap<String, PathBuf>, Trouble> {
-        let mut paths = BTreeMap::new();
+    fn inputs(&self, manifest: &Manifest) -> Result<BTreeMap<String, Watched>, Trouble> {
+        let mut inputs = BTreeMap::new();
         let (mut lost, mut why) = (Vec::new(), Vec::new());
         for (port, digest) in &manifest.inputs {
-            match self.store.verified(digest) {
-                Ok(path) => drop(paths.insert(port.clone(), path)),
+            match self.store.watch(digest) {
+                Ok(object) => drop(inputs.insert(port.clone(), object)),
                 Err(error @ (StoreError::Missing(_) | StoreError::Damaged { .. })) => {
                     lost.push(*digest);
                     why.push(format!("input `{port}`: {error}"));
@@ -229,7 +231,24 @@ impl Worker<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if lost.is_empty() { Ok(paths) } else { Err(Trouble::Lost(lost, why.join("; "))) }
+        if lost.is_empty() { Ok(inputs) } else { Err(Trouble::Lost(lost, why.join("; "))) }
+    }
+
+    /// What others, or the stage itself, did to what it read may be in the result.
+    fn check_inputs<'a>(&self, inputs: impl Iterator<Item = &'a mut Watched>) -> Result<(), Trouble> {
+        for object in inputs {
+            if !object.is_unaltered().unwrap_or(false) {
+                let digest = *object.digest();
+                // Sets it aside, unless that was done already.
+                drop(self.store.verified(&digest));
+                let why = format!(
+                    "{} was altered while the stage ran; nothing was cached",
+                    object.path().display()
+                );
+                return Err(Trouble::Lost(vec![digest], why));
+            }
+        }
+        Ok(())
     }
 
     /// Sees to it that the declared files hold what the key says.
@@ -252,10 +271,10 @@ impl Worker<'_> {
     }
 
     /// The artifact of a stage's kin; without it the stage works longer, and no worse.
-    fn kin(&self, stage: &dyn DynStage, action: Option<ActionDigest>) -> Option<PathBuf> {
+    fn kin(&self, stage: &dyn DynStage, action: Option<ActionDigest>) -> Option<Watched> {
         let result = self.store.result(&action?)?;
         let object = result.outputs.get(stage.kin()?.output)?;
-        self.store.verified(&object.digest).ok()
+        self.store.watch(&object.digest).ok()
     }
 
     /// Has a stage do its work; returns the most memory that programs it started took up, in MiB.
@@ -321,11 +340,6 @@ fn send(replies: &Mutex<fs::File>, reply: &Reply) {
     if replies.write_all(line.as_bytes()).is_err() {
         std::process::exit(0);
     }
-}
-
-/// How the files at some paths look; nothing of one that is gone.
-fn looks(paths: &BTreeMap<String, PathBuf>) -> Vec<(PathBuf, Option<Look>)> {
-    paths.values().map(|path| (path.clone(), Look::at(path).ok())).collect()
 }
 
 /// Lets this user read an output of theirs, whatever mode a program gave it.

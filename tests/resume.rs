@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -136,6 +137,47 @@ fn a_killed_guardian_is_a_failed_program() {
     assert_eq!(output.code, 1, "{}", output.stderr);
     assert!(output.stderr.contains("ended with signal: 9 (SIGKILL)"), "{}", output.stderr);
     wait_until("the program's end", || !is_alive(program));
+}
+
+/// Then what the program has started may go on; nobody goes on beside it.
+#[test]
+fn what_a_killed_worker_and_guardian_leave_holds_the_action() {
+    let project = slow();
+    let run = project.start_group(&["run", "p.ron"]);
+    wait_for_step(&project, 5);
+    let (worker, guardian) = (pid(&project, "worker"), pid(&project, "guardian"));
+    kill_process(worker, Signal::KILL).unwrap();
+    kill_process(guardian, Signal::KILL).unwrap();
+    let output = finish(run);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(digests(&project), unbroken());
+}
+
+#[test]
+fn a_program_in_a_group_of_its_own_may_checkpoint() {
+    let project = Project::new();
+    let dir = project.path().display().to_string();
+    let script =
+        format!("trap 'echo > {dir}/saved; exit 1' TERM; echo 1 > {dir}/step; while :; do sleep 0.05; done");
+    let pipeline = format!(
+        r#"Pipeline(name: "p", stages: {{"a": (stage: Command(argv: ["timeout", "20", "sh", "-c", {script:?}], outputs: {{"o": (kind: File, path: "o")}}))}})"#
+    );
+    let run = project.write("p.ron", pipeline).start_group(&["run", "p.ron"]);
+    wait_for_step(&project, 1);
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(finish(run).code, 130);
+    assert!(project.path().join("saved").exists());
+}
+
+#[test]
+fn a_script_needs_no_first_line() {
+    let project = Project::new();
+    let pipeline = r#"Pipeline(name: "p", stages: {"a": (
+        stage: Command(argv: ["{file:script}"], files: ["script"], outputs: {"o": (kind: File, path: "o")}),
+    )})"#;
+    project.write("script", "echo 1 > o").write("p.ron", pipeline);
+    std::fs::set_permissions(project.path().join("script"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    project.expect(0, &["run", "p.ron"]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod watch;
 
 pub use attempt::Attempt;
 pub use collect::{Class, Collect, Collected, Roots, Tally};
@@ -42,9 +43,9 @@ pub use content::Rehash;
 pub use digest::{ActionDigest, Digest, ParseDigestError};
 pub use durable::Durability;
 pub use finding::{Fault, Finding, Record};
-pub use hint::Look;
 pub use lock::{ActionLock, Pin};
 pub use object::Object;
 pub use result::{ActionResult, Provenance, Published};
 pub use store::{Store, StoreError};
 pub use verify::{OnDamage, Progress};
+pub use watch::Watched;

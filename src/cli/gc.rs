@@ -36,15 +36,6 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
     let grace = Duration::try_from_secs_f64(args.grace * 3600.0)
         .map_err(|_| Failure::new(exit::USAGE, format!("a grace period of {} hours is none", args.grace)))?;
     let (kept, dropped) = runs(&store, args.keep_runs)?;
-    let request = Collect { now: journal::now(), grace, wait: WAIT, dry_run: args.dry_run };
-    if !args.dry_run {
-        for run in &dropped {
-            let folder = store.runs().join(run);
-            std::fs::remove_dir_all(&folder).map_err(|error| {
-                Failure::new(exit::STORE, format!("cannot remove {}: {error}", folder.display()))
-            })?;
-        }
-    }
     // Runs that begin meanwhile are asked as well.
     let roots = || -> Result<Roots, Failure> {
         let mut roots = Roots::default();
@@ -61,6 +52,17 @@ pub fn gc(args: &Gc, context: &mut Context<'_>) -> Result<u8, Failure> {
         }
         Ok(roots)
     };
+    // Before anything goes.
+    roots()?;
+    let request = Collect { now: journal::now(), grace, wait: WAIT, dry_run: args.dry_run };
+    if !args.dry_run {
+        for run in &dropped {
+            let folder = store.runs().join(run);
+            std::fs::remove_dir_all(&folder).map_err(|error| {
+                Failure::new(exit::STORE, format!("cannot remove {}: {error}", folder.display()))
+            })?;
+        }
+    }
     let collected = store.collect(&request, roots)?;
     write!(context.out, "{}", in_words(&collected, kept, dropped.len(), args.dry_run))?;
     Ok(exit::DONE)

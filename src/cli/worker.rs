@@ -8,7 +8,7 @@ use ablate_stage::cache::{Durability, Store};
 use clap::Args;
 
 use super::{Context, Failure, exit};
-use crate::command::guard;
+use crate::command::{exec_tied, guard};
 use crate::diagnostic::escape_lines;
 
 /// Performs actions.
@@ -29,15 +29,18 @@ pub fn worker(args: &Worker, context: &Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// Guards a program, where the arguments are `exec PARENT -- PROGRAM ..`; only then is there an exit code.
+/// Guards a program, where the arguments are `exec guarded PARENT -- PROGRAM ..`, or becomes it, where they are `exec tied ..`; only then
+/// is there an exit code.
 pub fn exec_directly() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != "exec" {
         return None;
     }
+    let is_tied = arguments.next()? == "tied";
     let parent: u32 = arguments.next()?.to_str()?.parse().ok()?;
     let argv: Vec<OsString> = arguments.skip(1).collect();
-    let code = guard(parent, &argv).unwrap_or_else(|error| {
+    let code = if is_tied { Err(exec_tied(parent, &argv)) } else { guard(parent, &argv) };
+    let code = code.unwrap_or_else(|error| {
         let program = argv.first().map_or_else(Cow::default, |program| program.to_string_lossy());
         eprintln!("error: cannot run `{}`: {error}", escape_lines(&program));
         ExitCode::from(127)

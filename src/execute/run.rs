@@ -115,7 +115,12 @@ impl<'a> Run<'a> {
     /// [`ExecuteError`].
     pub fn look_at_the_clock(&mut self, now: Instant) -> Result<(), ExecuteError> {
         while let Some(action) = self.delays.take_ready(now) {
-            self.on(scheduler::Event::Ready(action))?;
+            // It takes up nothing, not even a place in the queue, while somebody else is at it.
+            if self.delays.is_held(&action) && self.store.try_lock(&action)?.is_none() {
+                self.delays.yield_to_other(action, now);
+            } else {
+                self.on(scheduler::Event::Ready(action))?;
+            }
         }
         self.slots.enforce_limits(now);
         Ok(())

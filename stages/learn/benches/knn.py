@@ -21,7 +21,7 @@ for name, value in {"rows": 60000, "dim": 128, "k": 5, "runs": 3}.items():
     parser.add_argument(f"--{name}", type=int, default=value)
 of = parser.parse_args()
 
-command = ["cargo", "bench", "--quiet", "--profile", "dev", "-p", "ablate-learn", "--bench", "knn", "--"]
+command = ["cargo", "bench", "--quiet", "--profile", "dev", "--workspace", "--bench", "knn", "--"]
 ours, theirs = [], []
 with tempfile.TemporaryDirectory() as folder:
     for _ in range(of.runs):

@@ -1,6 +1,6 @@
 //! Seconds that the graph over a training's features takes: `knn.py` runs this beside faiss on the same rows.
 //!
-//!     cargo bench --profile dev -p ablate-learn --bench knn -- ROWS DIM K FOLDER
+//!     cargo bench --profile dev --workspace --bench knn -- ROWS DIM K FOLDER
 //!
 //! Writes `FOLDER/rows.f32`, `[ROWS, DIM]` of length one, and `FOLDER/lists.u32`, `[ROWS, K + 1]`. Prints the seconds of the
 //! search, and of the graph with its degrees.

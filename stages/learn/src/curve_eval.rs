@@ -21,7 +21,7 @@ pub struct CurveEval {
 }
 
 impl CurveEval {
-    /// The rows of the quantity that hold a number, each with its epoch.
+    /// The rows of the quantity that have a value, each with its epoch.
     fn rows(&self, curve: &Columns) -> Result<Vec<(i64, f64)>, String> {
         let Some(Column::I64(epochs)) = curve.get("epoch") else {
             return Err("it has no column `epoch` of whole numbers".to_owned());
@@ -45,7 +45,7 @@ impl CurveEval {
             };
         let value = |row: usize| match values {
             Column::I64(values) => Some(values[row] as f64),
-            Column::F64(values) => Some(values[row]).filter(|value| value.is_finite()),
+            Column::F64(values) => Some(values[row]),
             Column::Text(_) => None,
         };
         let meant = (0..epochs.len()).filter(|&row| is_meant(row));
@@ -94,6 +94,12 @@ impl Stage for CurveEval {
             let (_, value) = last.ok_or_else(|| {
                 StageError::input("curve", format!("it has no `{}` up to epoch {epoch}", self.quantity))
             })?;
+            if !value.is_finite() {
+                return Err(StageError::input(
+                    "curve",
+                    format!("`{}` is {value} at epoch {epoch}", self.quantity),
+                ));
+            }
             metrics.insert(format!("epoch_{epoch}"), *value);
         }
         metrics.write(job.output("metrics"))
@@ -111,8 +117,8 @@ mod tests {
     #[test]
     fn a_quantity_is_a_column_or_a_measure() {
         let epochs = || Column::I64(vec![0, 0, 5]);
-        let wide = Columns::new().with("epoch", epochs()).with("loss", Column::F64(vec![2.0, f64::NAN, 0.5]));
-        assert_eq!(at(&wide, "loss"), Ok(vec![(0, 2.0), (5, 0.5)]));
+        let wide = Columns::new().with("epoch", epochs()).with("loss", Column::F64(vec![2.0, 1.0, 0.5]));
+        assert_eq!(at(&wide, "loss"), Ok(vec![(0, 2.0), (0, 1.0), (5, 0.5)]));
         assert_eq!(at(&wide, "los"), Err("it has no column `los`; it has `epoch`, `loss`".to_owned()));
         let measures = Column::Text(["a", "b", "a"].map(str::to_owned).to_vec());
         let long = Columns::new()

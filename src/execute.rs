@@ -37,6 +37,8 @@ pub struct Settings {
     pub durability: Durability,
     /// The project's root, absolute.
     pub project: PathBuf,
+    /// The commit it is at.
+    pub commit: Option<String>,
     /// What actions may use at once; at least one slot and one thread.
     pub capacity: Capacity,
     /// The GPUs of the capacity, in its order.
@@ -65,7 +67,7 @@ impl Summary {
     fn cached(plan: Plan) -> Self {
         let results = plan.states.into_iter().map(|state| match state {
             State::Hit(_, result) => End::Done(result),
-            State::Miss(_) | State::Pending(_) => End::Unfinished,
+            State::Miss(_) | State::Pending(_) | State::NoFile(_) => End::Unfinished,
         });
         let ends: Vec<End> = results.collect();
         let counts = Counts { cached: ends.len(), ..Counts::default() };

@@ -106,6 +106,11 @@ pub struct AxisSpec {
 }
 
 impl AxisSpec {
+    /// Whether a value that is no `Set` would go to places that others of it set.
+    pub fn takes_plain_values(&self) -> bool {
+        self.places().any(|place| self.paths.iter().any(|path| path.text == place.text))
+    }
+
     /// The places its values set, as often as they do.
     pub fn places(&self) -> impl Iterator<Item = &Name> {
         self.values.iter().flat_map(|value| &value.settings).map(|setting| &setting.path)
@@ -453,6 +458,18 @@ impl Show {
         ("Best", Self::Best),
         ("Count", Self::Count),
     ];
+
+    /// What stands in a cell, in words; nothing for a number of seeds.
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            Self::MeanStd => Some("mean ± sample standard deviation"),
+            Self::MeanCi => Some("mean [95 % confidence interval]"),
+            Self::Mean => Some("mean"),
+            Self::Median => Some("median"),
+            Self::Best => Some("best"),
+            Self::Count => None,
+        }
+    }
 
     /// Whether it is a mean, which is what tests and effects are about.
     pub fn is_mean(self) -> bool {

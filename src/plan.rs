@@ -25,6 +25,8 @@ pub enum State {
     Miss(ActionDigest),
     /// Its key depends on these instances' results, which are missing.
     Pending(Vec<InstanceId>),
+    /// Its key depends on this file, which cannot be read.
+    NoFile(PathBuf),
 }
 
 /// The state of every instance of a graph.
@@ -56,19 +58,17 @@ pub struct PlanError {
 }
 
 impl Files {
-    /// Reads every file the stages of a graph declare, each once; `project` is what they are relative to, absolute. What
-    /// looks as it did when it was last read is not read again, unless everything is to be hashed.
-    ///
-    /// # Errors
-    /// [`PlanError`] for the first file that cannot be read.
+    /// Reads every file the stages of a graph declare, each once, and tells which cannot be read; `project` is what they are
+    /// relative to, absolute. What looks as it did when it was last read is not read again, unless everything is to be hashed.
     pub fn read(
         graph: &Graph,
         store: &Store,
         project: &Path,
         rehash: Rehash,
         now: SystemTime,
-    ) -> Result<Self, PlanError> {
+    ) -> (Self, Vec<PlanError>) {
         let mut files = BTreeMap::new();
+        let (mut errors, mut unreadable) = (Vec::new(), HashSet::new());
         let mut seen = HashSet::new();
         for id in graph.ids() {
             let params = &graph.instance(id).params;
@@ -76,7 +76,7 @@ impl Files {
                 continue;
             }
             for file in params.files() {
-                if files.contains_key(&file) {
+                if files.contains_key(&file) || unreadable.contains(&file) {
                     continue;
                 }
                 let path = project.join(&file);
@@ -85,12 +85,13 @@ impl Files {
                     Err(source) => {
                         let is_missing = source.kind() == io::ErrorKind::NotFound;
                         let remedy = if is_missing { params.remedy(&file) } else { None };
-                        return Err(PlanError { instance: graph.instance_name(id), path, source, remedy });
+                        errors.push(PlanError { instance: graph.instance_name(id), path, source, remedy });
+                        unreadable.insert(file);
                     }
                 }
             }
         }
-        Ok(Self(files))
+        (Self(files), errors)
     }
 }
 
@@ -104,6 +105,10 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
                 producers(graph, id).filter(|from| states[from.0].result().is_none()).collect();
             if !missing.is_empty() {
                 return State::Pending(missing);
+            }
+            let declared = graph.instance(id).params.files();
+            if let Some(unread) = declared.into_iter().find(|file| !files.0.contains_key(file)) {
+                return State::NoFile(unread);
             }
             let action = keys.manifest(id, |from| states[from.0].result()).action();
             match store.result(&action) {
@@ -144,7 +149,7 @@ impl State {
     pub fn result(&self) -> Option<&ActionResult> {
         match self {
             Self::Hit(_, result) => Some(result),
-            Self::Miss(_) | Self::Pending(_) => None,
+            Self::Miss(_) | Self::Pending(_) | Self::NoFile(_) => None,
         }
     }
 
@@ -152,7 +157,7 @@ impl State {
     pub fn action(&self) -> Option<ActionDigest> {
         match self {
             Self::Hit(action, _) | Self::Miss(action) => Some(*action),
-            Self::Pending(_) => None,
+            Self::Pending(_) | Self::NoFile(_) => None,
         }
     }
 }
@@ -171,7 +176,7 @@ impl Plan {
             State::Pending(on) => {
                 State::Pending(on.iter().filter_map(|on| place.get(on).copied().map(InstanceId)).collect())
             }
-            known @ (State::Hit(..) | State::Miss(_)) => known.clone(),
+            known @ (State::Hit(..) | State::Miss(_) | State::NoFile(_)) => known.clone(),
         };
         Self { states: part.of.iter().map(state).collect(), files: self.files.clone() }
     }
@@ -215,7 +220,7 @@ impl<'a> Keys<'a> {
     /// The manifest of an instance whose inputs all have results.
     ///
     /// # Panics
-    /// Where the files or the results are not those of the graph.
+    /// Where the files or the results are not those of the graph, or a file could not be read.
     pub fn manifest<'r>(
         &self,
         id: InstanceId,

@@ -163,6 +163,9 @@ struct Running {
     tells: bool,
 }
 
+/// Names of actions are longer than this in lines, but not in bars.
+const MAX_NAME: usize = 32;
+
 /// Less than this is not told to be left.
 const LEAST_TOLD: Duration = Duration::from_millis(100);
 
@@ -288,7 +291,7 @@ impl Bars {
         self.running.entry(instance.to_owned()).or_insert_with(|| {
             let left = Countdown::default();
             let style = style("{spinner:>12} {prefix} {msg}{left} {elapsed}", &left);
-            let bar = ProgressBar::new(0).with_style(style).with_prefix(escape_lines(instance));
+            let bar = ProgressBar::new(0).with_style(style).with_prefix(shortened(&escape_lines(instance)));
             let bar = self.all.insert_before(&self.total, bar);
             bar.enable_steady_tick(Duration::from_millis(250));
             Running { bar, left, tells: false }
@@ -298,7 +301,18 @@ impl Bars {
 
 /// Of an action that tells how far it is.
 fn with_bar(left: &Countdown) -> ProgressStyle {
-    style("{spinner:>12} {prefix} {bar:16} {pos}/{len} {msg}{left} {elapsed}", left).progress_chars("━╸ ")
+    style("{spinner:>12} {prefix} {bar:12} {pos}/{len} {wide_msg}{left} {elapsed}", left)
+        .progress_chars("━╸ ")
+}
+
+/// A name that leaves room for the rest of a line: where it is long, without its middle.
+fn shortened(name: &str) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= MAX_NAME {
+        return name.to_owned();
+    }
+    let (first, last) = (&chars[..MAX_NAME / 2], &chars[chars.len() - (MAX_NAME - 1) / 2..]);
+    first.iter().chain(['…'].iter()).chain(last).collect()
 }
 
 fn style(template: &str, left: &Countdown) -> ProgressStyle {

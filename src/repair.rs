@@ -65,6 +65,7 @@ fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Re
     let request = Request {
         action,
         project: project.to_owned(),
+        commit: None,
         device: "cpu".to_owned(),
         threads,
         kin: None,

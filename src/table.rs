@@ -128,6 +128,8 @@ pub struct Numbers {
     pub p_holm: Option<f64>,
     /// What others published.
     pub published: Option<f64>,
+    /// Whether labels had a part in choosing that.
+    pub published_is_oracle: bool,
     /// The share of a sum of squares that an effect accounts for.
     pub share: Option<f64>,
 }

@@ -185,6 +185,7 @@ impl Worker<'_> {
             duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
             peak_memory_mib: peak_memory_mib() + programs_mib,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: request.commit.clone(),
         };
         let mut metrics = BTreeMap::new();
         for port in &ports {
@@ -446,6 +447,7 @@ mod tests {
         let healthy = worker.perform(&Request {
             action,
             project,
+            commit: None,
             device: "cpu".to_owned(),
             threads: 2,
             kin: None,

@@ -75,8 +75,7 @@ fn published_values_lie_beside_the_pipeline() {
     project.write("accuracies.published.csv", "methods,value\nE,99\n");
     let wrong = project.expect(3, &["table", "p.ron"]).stderr;
     let place = project.path().canonicalize().unwrap().join("accuracies.published.csv");
-    let expected =
-        "column `methods` is no axis of the table (`method`) and none of `cell`, `value`, `std`, `source`";
+    let expected = "column `methods` is no axis of the table (`method`) and none of `cell`, `value`, `std`, `source`, `oracle`";
     assert_eq!(wrong, format!("error: {}: {expected}\n", place.display()));
     // What is wrong is told before anything runs.
     let runs = || std::fs::read_dir(project.store().join("runs")).unwrap().count();
@@ -114,10 +113,23 @@ fn what_is_asked_for_in_vain_is_told() {
     );
     check(
         &["table", "p.ron", "--where", "k=3"],
-        "the trials have no `k`; they have `method`, `seed`, `probe.accuracy`",
+        "table `accuracies`: the trials have no `k`; they have `method`, `seed`, `probe.accuracy`",
+    );
+    check(
+        &["table", "p.ron", "--where", "method=E"],
+        "table `accuracies`: no trial has `E` for `method`; there are `<C>`, `A & B`, `D`",
     );
     check(&["table", "p.ron", "--group-by", "seed"], "`seed` is no axis");
     check(&["table", "p.ron", "./p.ron"], "./p.ron is the same file as p.ron; name it once");
+    check(&["table", "p.ron", "--where", "probe.loss>1"], "no trial has reported a metric `probe.loss` yet");
+    check(
+        &["table", "p.ron", "--metric", "probe.accuracy"],
+        "`--metric` goes with `--group-by` or `--trials`",
+    );
+    check(
+        &["table", "p.ron", "--to", "t.json"],
+        "the ending of t.json names no format; it may be .txt, .md, .csv, .parquet, .tex or .html; or set `--format`",
+    );
     check(
         &["table", "p.ron", "--trials", "--metric", "probe.loss"],
         "no trial has reported a metric `probe.loss` yet",
@@ -174,6 +186,104 @@ fn what_failed_under_another_key_is_missing() {
     assert!(csv(&project).contains("\nD,failed\n"), "{}", csv(&project));
     project.write("p.ron", METHODS.replace("[ $METHOD != c ] &&", "[ $METHOD != d ] &&"));
     assert!(csv(&project).contains("\nD,missing\n"), "{}", csv(&project));
+}
+
+/// A failure stands until the action is tried again, whatever other runs do meanwhile.
+#[test]
+fn a_failure_is_remembered_by_later_runs_of_other_parts() {
+    let project = ran();
+    let csv = |project: &Project| project.expect(0, &["table", "p.ron", "--format", "csv"]).stdout;
+    let failed = csv(&project);
+    assert!(failed.contains("\nD,failed\n"), "{failed}");
+    project.expect(0, &["run", "p.ron", "--only", "probe[method=A*"]);
+    project.expect(0, &["run", "p.ron", "--axis", "method=<C>"]);
+    assert_eq!(csv(&project), failed);
+}
+
+/// What runs under the same name with other settings is something else.
+#[test]
+fn what_runs_under_another_key_is_missing() {
+    let project = Project::new();
+    let slow = METHODS.replace("[ $METHOD != c ] &&", "while [ ! -e $GO ]; do sleep 0.05; done;");
+    let gate = project.path().join("go");
+    let slow = slow.replace(r#"env: {"#, &format!(r#"env: {{"GO": "{}", "#, gate.display()));
+    project.write("p.ron", slow);
+    let other = ["--set", "probe.env.OTHER=\"x\""];
+    let run = project.start_group(&[&["run", "p.ron", "--jobs", "1", "--seeds", "0"], &other[..]].concat());
+    let table =
+        |more: &[&str]| project.expect(0, &[&["table", "p.ron", "--seeds", "0"], more].concat()).stdout;
+    common::wait_until("a stage runs", || {
+        project.store().join("runs").exists() && table(&other).contains("running")
+    });
+    let shown = table(&[]);
+    project.write("go", "");
+    common::finish(run);
+    assert!(!shown.contains("running") && shown.contains("missing"), "{shown}");
+}
+
+/// What is not there is said; the rest is shown all the same.
+#[test]
+fn a_data_set_that_is_not_there_leaves_the_rest_of_a_table() {
+    let project = Project::new();
+    let files = METHODS
+        .replace("env: {\"METHOD\": \"a6\"},", "env: {\"METHOD\": \"a6\"}, files: [\"a.txt\"],")
+        .replace(
+            r#""method": (paths: ["probe.env.METHOD"], values: {"A & B": "a6", "<C>": "a7", "D": "c"})"#,
+            r#""method": {
+            "A & B": Set({"probe.env.METHOD": "a6"}),
+            "<C>": Set({"probe.env.METHOD": "a7", "probe.files": ["b.txt"]}),
+            "D": Set({"probe.env.METHOD": "a7", "probe.files": ["c.txt"]}),
+        }"#,
+        );
+    project.write("p.ron", files).write("a.txt", "a");
+    let told = |name: &str| {
+        let path = project.path().canonicalize().unwrap().join(name);
+        format!("declares the file {}: No such file or directory (os error 2)", path.display())
+    };
+    // A run says all that is wrong before it does anything.
+    let wrong = project.expect(3, &["run", "p.ron"]).stderr;
+    assert!(wrong.contains(&told("b.txt")) && wrong.contains(&told("c.txt")), "{wrong}");
+    project.expect(0, &["run", "p.ron", "--axis", "method=A & B"]);
+    let table = project.expect(0, &["table", "p.ron", "--format", "csv"]);
+    let rows: Vec<&str> = table.stdout.lines().skip(1).take(3).collect();
+    assert_eq!(rows, ["A & B,61.5 ± 1.0", "<C>,missing", "D,missing"]);
+    let warnings: Vec<&str> = table.stderr.lines().collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("warning: probe[method=<C>,seed=0] ") && warnings[0].contains(&told("b.txt"))
+    );
+    project.expect(0, &["report", "p.ron", "--to", "p.html"]);
+    assert!(project.read("p.html").contains("b.txt: No such file"));
+    let why = project.expect(0, &["why", "p.ron", "probe[method=<C>,seed=0]"]).stdout;
+    assert_eq!(why, "probe[method=<C>,seed=0] declares the file b.txt, which cannot be read\n");
+    project.expect(0, &["get", "p.ron", "probe[method=A & B,seed=0]", "--to", "got.json"]);
+    // An axis of such values has no others.
+    let unknown = project.expect(3, &["table", "p.ron", "--axis", "method=E (1)"]).stderr;
+    assert!(unknown.starts_with("error: axis `method` has no value `E (1)`\n"), "{unknown}");
+}
+
+/// An axis may be narrowed on the command line, whatever the file says of the values that are left out.
+#[test]
+fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
+    let project = Project::new();
+    let sweep = r#"sweep: When({"method": ["D", "<C>"]}, "size"), tables: {"#;
+    let sized = METHODS
+        .replace("axes: {", r#"axes: {"size": (paths: ["probe.env.SIZE"], values: ["1", "2"]),"#)
+        .replace("tables: {", sweep)
+        .replace("seeds: [0, 1, 2]", "seeds: [0, 1]")
+        .replace(r#"sweep: When("#, r#"sweep: Grid(["method", When("#)
+        .replace(r#""size"), tables"#, r#""size")]), tables"#);
+    project.write("p.ron", sized);
+    project.write("accuracies.published.csv", "method,value\nD,99\n<C>,50\n");
+    let rows = |axis: &str| {
+        let text = project.expect(0, &["expand", "p.ron", "--axis", axis]).stdout;
+        text.lines().filter(|line| line.contains("probe[")).count()
+    };
+    let all = project.expect(0, &["expand", "p.ron"]).stdout;
+    assert!(rows("method=A & B") < rows("method=D") && rows("method=D") < all.lines().count());
+    project.expect(1, &["run", "p.ron", "--axis", "method=<C>, D"]);
+    let table = project.expect(0, &["table", "p.ron", "--axis", "method=<C>, D"]).stdout;
+    assert!(!table.contains("in parentheses"), "the baseline is not there: {table}");
 }
 
 #[test]

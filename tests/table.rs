@@ -108,6 +108,42 @@ fn missing_and_failed_cells_say_so() {
     insta::assert_snapshot!(shown);
 }
 
+/// What may still come is said first; what will not is counted.
+#[test]
+fn a_cell_says_why_each_value_is_not_there() {
+    let graph = graph(
+        r#"seeds: [0, 1, 2], tables: {"t": (rows: ["features"], columns: ["graph.k"], cell: Mean("probe.accuracy"))},"#,
+    );
+    let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
+    let silent: &ActionResult = Box::leak(Box::new(ActionResult {
+        outputs: BTreeMap::new(),
+        metrics: BTreeMap::new(),
+        provenance: Provenance::default(),
+    }));
+    let shown = |states: [&str; 3]| {
+        let outcome = |id: InstanceId| {
+            let instance = graph.instance(id);
+            let state = instance.seed.filter(|_| instance.stage == "probe").map(|seed| states[seed as usize]);
+            match state {
+                Some("failed") => Outcome::Failed,
+                Some("running") => Outcome::Running,
+                Some("missing") => Outcome::Missing,
+                Some("silent") => Outcome::Done(silent),
+                _ => Outcome::Done(&results[&id]),
+            }
+        };
+        let trials = Trials::gather(&graph, &graph.tables[0].metrics(), outcome).unwrap();
+        table::build(&trials, &graph.tables[0], &[]).unwrap().rows[0].cells[0].text.clone()
+    };
+    assert_eq!(shown(["failed", "running", "missing"]), "running (1 failed)");
+    assert_eq!(shown(["failed", "missing", "missing"]), "missing (1 failed)");
+    assert_eq!(shown(["failed", "failed", "failed"]), "failed");
+    assert_eq!(shown(["silent", "silent", "failed"]), "failed (2 not reported)");
+    assert_eq!(shown(["silent", "silent", "silent"]), "not reported");
+    assert_eq!(shown(["done", "silent", "failed"]), "0.800 (1 of 3, 1 failed, 1 not reported)");
+    assert_eq!(shown(["done", "missing", "running"]), "0.800 (1 of 3, 1 running)");
+}
+
 #[test]
 fn markdown_and_csv_hold_the_same_table() {
     let graph = graph(ROWS_AND_COLUMNS);
@@ -236,7 +272,7 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
         let graph = graph(&COMPARED.replace("baseline:", &format!("published: {placing}, baseline:")));
         let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
         let spec = &graph.tables[0];
-        let published = Published::read(csv, spec, &graph.axes).unwrap();
+        let published = Published::read(csv, spec, Some(&graph.axes)).unwrap();
         let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
         let table = table::build(&trials, spec, &published).unwrap();
         insta::assert_snapshot!(placing, table.to_markdown());
@@ -247,14 +283,15 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
 fn what_is_wrong_with_published_values_is_told() {
     let graph = graph(COMPARED);
     let check = |csv: &str, expected: &str| {
-        assert_eq!(Published::read(csv, &graph.tables[0], &graph.axes).unwrap_err(), expected);
+        assert_eq!(Published::read(csv, &graph.tables[0], Some(&graph.axes)).unwrap_err(), expected);
     };
     check("features,graph.k\nraw|x,5\n", "it has no column `value`");
     check(
         "feature,value\nraw|x,5\n",
-        "column `feature` is no axis of the table (`features`, `graph.k`) and none of `cell`, `value`, `std`, `source`",
+        "column `feature` is no axis of the table (`features`, `graph.k`) and none of `cell`, `value`, `std`, `source`, `oracle`",
     );
     check("features,value\nraw|x,?\n", "row 1: `?` is no number");
+    check("features,value,oracle\nraw|x,1,maybe\n", "row 1: its `oracle` must be `yes` or `no`, is `maybe`");
     check("features,value\nraw|x,1\nraw|x,\n", "row 2: it has no value");
     check("features,cell,value\nraw|x,acc,1\n", "row 1: its `cell` must be one of `accuracy`");
     check("graph.k,value\n5,1\n7,1\n", "row 2: `7` is no column of the table; `graph.k` is one of `5`, `10`");
@@ -280,11 +317,19 @@ fn trials_are_chosen_by_labels_seeds_and_metrics() {
     assert_eq!(height(&["graph.k != 5"]), Ok(8));
     assert_eq!(height(&["features=refined", "seed=0,3"]), Ok(4));
     assert_eq!(height(&["seed!=0"]), Ok(9));
+    assert_eq!(height(&["seed>=2"]), Ok(6));
+    // Each condition looks at all trials, whatever the others leave.
+    assert_eq!(height(&["features=raw|x", "k=5"]), Ok(0));
     assert_eq!(height(&["probe.accuracy>=0.84"]), Ok(4));
     assert_eq!(height(&["probe.accuracy<0.84"]), Ok(8));
     let names = "they have `graph.k`, `features`, `seed`, `probe.accuracy`";
     assert_eq!(height(&["depth=3"]), Err(format!("the trials have no `depth`; {names}")));
-    assert_eq!(height(&["k>5"]), Err("`k>5` compares names by size; only metrics have one".to_owned()));
+    assert_eq!(
+        height(&["k>5"]),
+        Err("`k>5` compares names by size; only seeds and metrics have one".to_owned())
+    );
+    let known = "no trial has `7` for `graph.k`; there are `10`, `5`";
+    assert_eq!(height(&["k=5,7"]), Err(known.to_owned()));
     assert_eq!(height(&["seed=x"]), Err("`seed=x` needs a number, `x` is none".to_owned()));
     let forms = "write `method=SimCLR,NNCLR`, `features!=raw` or `probe.accuracy>=0.8`";
     assert_eq!(Filter::parse("=3"), Err(format!("`=3` is no condition; {forms}")));
@@ -368,7 +413,7 @@ fn of(graph: &Graph, is_missing: impl Fn(&str) -> bool) -> Table {
         false => done(results)(id),
     };
     let spec = &graph.tables[0];
-    table::build(&Trials::of(graph, spec, outcome).unwrap(), spec, &[]).unwrap()
+    table::build(&Trials::of(graph, spec, &[], outcome).unwrap(), spec, &[]).unwrap()
 }
 
 const EFFECTS: &str = r#"tables: {"t": Effects(
@@ -496,7 +541,7 @@ fn pipelines_have_effects_of_their_own() {
     let (one, two) = (factorial(EFFECTS), factorial(&EFFECTS.replace("tables", "sweep: Exclude(Grid([\"encoder.epochs\", \"encoder.method\", \"graph.k\"]), [{\"encoder.epochs\": 40}]), tables")));
     let of = |graph: &Graph, name| {
         let results = told(graph, trained, |_| if name == "two" { "cuda:0" } else { "cpu" }, |_| Vec::new());
-        Trials::of(graph, &graph.tables[0], done(results)).unwrap().with_axis("pipeline", name).unwrap()
+        Trials::of(graph, &graph.tables[0], &[], done(results)).unwrap().with_axis("pipeline", name).unwrap()
     };
     let both = of(&one, "one").and(of(&two, "two")).unwrap();
     let mut spec = one.tables[0].clone().and(&two.tables[0]).unwrap();
@@ -538,7 +583,7 @@ fn a_step_that_reaches_nothing_shows_the_same_result_again() {
     );
     let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
     let spec = &graph.tables[0];
-    let table = table::build(&Trials::of(&graph, spec, done(results)).unwrap(), spec, &[]).unwrap();
+    let table = table::build(&Trials::of(&graph, spec, &[], done(results)).unwrap(), spec, &[]).unwrap();
     insta::assert_snapshot!(table.to_terminal(Look::default()));
 }
 
@@ -620,13 +665,13 @@ fn cells_of_the_same_results_are_one_comparison() {
     let both = told_of(
         r#""a": Mean("probe.accuracy"), "b": MeanCi("probe.accuracy"), "c": Median("probe.accuracy")"#,
     );
-    assert!(both.remarks[0].ends_with("Holm-corrected for 2 comparisons"), "{}", both.remarks[0]);
+    assert!(both.remarks[1].ends_with("Holm-corrected for 2 comparisons"), "{}", both.remarks[1]);
     let cells = &both.rows[1].cells[3..];
     assert_eq!((cells[0].asides[0].as_str(), cells[1].asides[0].as_str()), ("+0.050*", "+0.050*"));
     // Medians: 0.85125 of 0.8505, 0.8535, 0.847 and 0.852 against 0.8005 of 0.8, 0.804, 0.797 and 0.801.
     assert_eq!((cells[2].asides[0].as_str(), cells[2].numbers.p), ("+0.051", None));
     let alone = told_of(r#""c": Best("probe.accuracy")"#);
-    assert_eq!(alone.remarks, ["in parentheses: difference to features=raw|x; only means are tested"]);
+    assert_eq!(alone.remarks[1], "in parentheses: difference to features=raw|x; only means are tested");
 }
 
 #[test]
@@ -637,7 +682,7 @@ fn pipelines_keep_their_published_values_and_one_baseline() {
     let one = table_of(r#""x": Mean("probe.accuracy"), "y": Median("probe.accuracy")"#);
     let two = table_of(r#""y": Median("probe.accuracy"), "x": Mean("probe.accuracy")"#);
     let csv = "features,graph.k,cell,value\nrefined,10,y,0.9\n";
-    let published = Published::read(csv, &two.tables[0], &two.axes).unwrap();
+    let published = Published::read(csv, &two.tables[0], Some(&two.axes)).unwrap();
     let of = |graph: &Graph, name| {
         let results = told(graph, improved, |_| "cpu", |_| Vec::new());
         let trials = Trials::gather(graph, &graph.tables[0].metrics(), done(results)).unwrap();
@@ -670,11 +715,60 @@ fn a_better_published_value_beside_ours_takes_the_first_place() {
     let spec = &graph.tables[0];
     let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
     let ranks = |csv: &str| {
-        let published = Published::read(csv, spec, &graph.axes).unwrap();
+        let published = Published::read(csv, spec, Some(&graph.axes)).unwrap();
         let table = table::build(&trials, spec, &published).unwrap();
         table.rows.iter().map(|row| row.cells[0].rank).collect::<Vec<_>>()
     };
     assert_eq!(ranks("features,graph.k,value\nraw|x,5,0.1\n"), [Rank::Best, Rank::Best]);
     assert_eq!(ranks("features,graph.k,value\nraw|x,5,0.9\n"), [Rank::Second, Rank::Second]);
     assert_eq!(ranks("features,graph.k,value\nnew,5,0.9\n"), [Rank::Second, Rank::Second, Rank::Best]);
+    // Ours is 0.8025; what is published with more digits is not made equal to it.
+    assert_eq!(ranks("features,graph.k,value\nnew,5,0.8034\n")[1..], [Rank::Second, Rank::Best]);
+    // What labels have chosen has no part in it.
+    let oracle = "features,graph.k,value,oracle\nnew,5,0.9,yes\n";
+    assert_eq!(ranks(oracle), [Rank::Other; 3], "ours are equal, and there is nothing else");
+}
+
+/// Of the statistic a cell shows.
+#[test]
+fn differences_to_published_values_are_of_what_is_shown() {
+    let graph = graph(
+        r#"seeds: [0, 1, 2, 3],
+    tables: {"t": (rows: ["features"], columns: ["graph.k"], published: Beside, cells: {
+        "median": Median("probe.accuracy"), "best": Best("probe.accuracy"), "count": Count("probe.accuracy"),
+    })},"#,
+    );
+    let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
+    let spec = &graph.tables[0];
+    let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
+    let row = |cell: &str| format!("raw|x,5,{cell},0.5\n");
+    let csv = format!("features,graph.k,cell,value\n{}{}{}", row("median"), row("best"), row("count"));
+    let published = Published::read(&csv, spec, Some(&graph.axes)).unwrap();
+    let table = table::build(&trials, spec, &published).unwrap();
+    for (cell, column) in table.rows[0].cells.iter().zip(&table.columns).take(3) {
+        let aside = cell.asides.concat();
+        let expected = match column.title.as_str() {
+            "count" => "published 0.5".to_owned(),
+            _ => format!("published 0.5: +{:.3}", cell.numbers.shown.unwrap() - 0.5),
+        };
+        assert_eq!(aside, expected, "{}", column.title);
+    }
+}
+
+#[test]
+fn small_and_large_values_are_shown_as_powers_of_ten() {
+    let graph = graph(
+        r#"tables: {"t": (rows: ["features"], columns: ["graph.k"], cells: {
+        "as it is": Mean("probe.accuracy"), "percent": Mean("probe.accuracy", Percent), "two digits": Mean("probe.accuracy", Digits(2)),
+    })},"#,
+    );
+    let shown = |value: f64| {
+        let results = told(&graph, move |_, _| value, |_| "cpu", |_| Vec::new());
+        let table = build(&graph, done(results));
+        [0, 1, 2].map(|at| table.rows[0].cells[at].text.clone())
+    };
+    assert_eq!(shown(3e-5), ["3.00e-5", "0.0", "0.00"]);
+    assert_eq!(shown(-0.0), ["0.000", "0.0", "0.00"]);
+    assert_eq!(shown(0.0012), ["0.001", "0.1", "0.00"]);
+    assert_eq!(shown(1.5e7), ["1.50e7", "1.50e9", "15000000.00"]);
 }

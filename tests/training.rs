@@ -64,7 +64,22 @@ fn one_seed_gives_the_same_bits_with_one_thread_and_with_all() {
 
 #[test]
 fn a_training_killed_after_a_checkpoint_ends_in_the_same_weights() {
-    let stages = PIPELINE.replace("epochs: 3", "epochs: 40").replace("seeds: [0, 1]", "seeds: [0]");
+    killed_and_resumed("SimClr()", 40);
+}
+
+/// What it remembers between epochs, features and a graph of them, is part of its checkpoints.
+#[test]
+fn a_training_killed_while_it_learns_from_a_graph_ends_in_the_same_weights() {
+    let from = killed_and_resumed("Gcc(graph: (k: 3, start: 0, every: 1, history: 2))", 20);
+    let epoch: usize = from.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    assert!(epoch > 2, "there was a graph: {from}");
+}
+
+/// Kills a training of so many epochs, resumes it, and compares it with one that was left alone. Returns what it went on from.
+fn killed_and_resumed(method: &str, epochs: usize) -> String {
+    let stages = PIPELINE
+        .replace("epochs: 3", &format!("epochs: {epochs}"))
+        .replace("SimClr(), backbone", &format!("{method}, backbone"));
     let until_embeddings = stages.find("        \"graph\"").unwrap();
     let pipeline = format!("{}}})", &stages[..until_embeddings]);
     let unbroken = Project::new();
@@ -85,9 +100,10 @@ fn a_training_killed_after_a_checkpoint_ends_in_the_same_weights() {
     kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
     assert_eq!(finish(run).code, -1, "it was killed before its end");
     killed.expect(0, &["run", "p.ron"]);
-    let resumed = killed.journal().into_iter().any(|event| matches!(event, Event::Resumed { .. }));
-    assert!(resumed, "it goes on from a checkpoint");
+    let resumed = resumed(&killed);
+    assert_eq!(resumed.len(), 1, "it goes on from a checkpoint");
     assert_eq!(outputs(killed.path()), outputs(unbroken.path()));
+    resumed[0].1.clone()
 }
 
 /// What the last run's stages went on from.
@@ -125,4 +141,32 @@ fn a_longer_training_and_a_smaller_graph_take_over_what_is_there() {
     project.write("p.ron", pipeline(2, 3, "Cosine()")).expect(0, &["run", "p.ron"]);
     project.write("p.ron", pipeline(4, 3, "Cosine()")).expect(0, &["run", "p.ron"]);
     assert_eq!(resumed(&project), []);
+}
+
+#[test]
+fn a_network_leaves_and_comes_back_through_a_file() {
+    let project = Project::new();
+    let stages = PIPELINE.replace("SimClr(), backbone", "Gcc(graph: (start: 0)), backbone");
+    let until_embeddings = stages.find("        \"graph\"").unwrap();
+    project.write("p.ron", format!("{}}})", &stages[..until_embeddings]));
+    project.expect(0, &["run", "p.ron"]);
+    project.expect(0, &["get", "p.ron", "encoder.encoder", "--to", "net.safetensors"]);
+    let imported = r#"Pipeline(
+    name: "imported",
+    stages: {
+        "images": (stage: Images(source: FashionMnistMini, train: 300, test: 100)),
+        "encoder": (stage: Pretrained(file: "net.safetensors")),
+        "raw": (stage: Embed(), from: {"images": "images", "encoder": "encoder"}),
+        "clusters": (stage: Cluster(method: Head()), from: {"images": "images", "encoder": "encoder"}),
+        "clustering": (stage: ClusterEval(), from: {"assignment": "clusters"}),
+    },
+)"#;
+    project.write("q.ron", imported).expect(0, &["run", "q.ron"]);
+    project.expect(0, &["get", "q.ron", "encoder", "--to", "again.safetensors"]);
+    let bytes = |name: &str| std::fs::read(project.path().join(name)).unwrap();
+    assert_eq!(bytes("net.safetensors"), bytes("again.safetensors"));
+    for (pipeline, features) in [("p.ron", "there.safetensors"), ("q.ron", "here.safetensors")] {
+        project.expect(0, &["get", pipeline, "raw", "--to", features]);
+    }
+    assert_eq!(bytes("there.safetensors"), bytes("here.safetensors"));
 }

@@ -60,6 +60,9 @@ pub struct Provenance {
     pub peak_memory_mib: u64,
     /// Version of the program.
     pub version: String,
+    /// The commit the project was at, as git describes it, where it is in a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// What became of an attempt to publish a result.

@@ -8,7 +8,7 @@ use ablate_stage::Port;
 use ablate_stage::cache::Object;
 use clap::Args;
 
-use super::project::{Project, Reading, Source};
+use super::project::{Project, Source};
 use super::{Context, Failure, exit, select};
 use crate::graph::InstanceId;
 use crate::plan::Plan;
@@ -27,7 +27,7 @@ pub struct Get {
 
 /// Exports what the name says.
 pub fn get(args: &Get, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let (project, plan) = Project::open(&args.source, context)?.wanted(&Reading::default())?;
+    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable()?;
     let (chosen, output) = choose(&project, &args.artifact)?;
     let mut artifacts = Vec::new();
     for id in chosen {

@@ -78,7 +78,7 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
         match plan.state(id) {
             State::Hit(..) => tallies[at].hits += 1,
             State::Miss(_) => tallies[at].misses.push(id),
-            State::Pending(_) => tallies[at].pending += 1,
+            State::Pending(_) | State::NoFile(_) => tallies[at].pending += 1,
         }
     }
     let width = tallies.iter().map(|tally| tally.stage.chars().count()).max().unwrap_or(0).max("stage".len());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ablate_stage::cache::{Rehash, Store};
 use clap::Args;
@@ -12,7 +13,7 @@ use crate::expand::expand;
 use crate::graph::{self, Graph, InstanceId};
 use crate::journal;
 use crate::pipeline::{self, Overrides, Pipeline};
-use crate::plan::{Files, Plan, plan, producers};
+use crate::plan::{Files, Plan, PlanError, plan, producers};
 use crate::rows::Outcome;
 use crate::source::SourceMap;
 
@@ -83,6 +84,8 @@ pub struct Project {
     pub graph: Graph,
     /// Where their results are.
     pub store: Store,
+    /// Whether the command line has changed the values of axes.
+    pub is_narrowed: bool,
 }
 
 impl Project {
@@ -101,29 +104,49 @@ impl Project {
             return Err(Failure::new(exit::USAGE, problem));
         }
         let store = Store::look(&store_path(&root, context))?;
-        Ok(Self { file, root, sources, graph, store })
+        let is_narrowed = !source.changes.axis.is_empty();
+        Ok(Self { file, root, sources, graph, store, is_narrowed })
     }
 
-    /// What its declared files hold.
+    /// What its declared files hold, all of which can be read.
     pub fn files(&self, reading: &Reading) -> Result<Files, Failure> {
+        let (files, unreadable) = self.readable_files(reading);
+        if unreadable.is_empty() {
+            return Ok(files);
+        }
+        let errors: Vec<String> = unreadable.iter().map(PlanError::to_string).collect();
+        Err(Failure::new(exit::PIPELINE, errors.join("\n")))
+    }
+
+    fn readable_files(&self, reading: &Reading) -> (Files, Vec<PlanError>) {
         let rehash = if reading.rehash { Rehash::All } else { Rehash::Changed };
         Files::read(&self.graph, &self.store, &self.root, rehash, journal::now())
-            .map_err(|error| Failure::new(exit::PIPELINE, error))
     }
 
     /// What is there and what is missing of all there may come to be.
-    pub fn plan(&self) -> Result<Plan, Failure> {
-        self.plan_with(&Reading::default())
-    }
-
-    /// The same, with declared files read as told.
-    pub fn plan_with(&self, reading: &Reading) -> Result<Plan, Failure> {
+    pub fn plan(&self, reading: &Reading) -> Result<Plan, Failure> {
         Ok(plan(&self.graph, &self.store, self.files(reading)?))
     }
 
+    /// The same, where files that cannot be read are no reason to tell nothing of the rest; with what is wrong with them.
+    pub fn plan_of_readable(&self) -> (Plan, Vec<PlanError>) {
+        let (files, unreadable) = self.readable_files(&Reading::default());
+        (plan(&self.graph, &self.store, files), unreadable)
+    }
+
     /// With nothing but the trials that are wanted now, and what is there and what is missing of these.
-    pub fn wanted(mut self, reading: &Reading) -> Result<(Self, Plan), Failure> {
-        let plan = self.plan_with(reading)?;
+    pub fn wanted(self, reading: &Reading) -> Result<(Self, Plan), Failure> {
+        let plan = self.plan(reading)?;
+        self.wanted_by(plan)
+    }
+
+    /// The same, where files that cannot be read are no reason to tell nothing of the rest.
+    pub fn wanted_of_readable(self) -> Result<(Self, Plan), Failure> {
+        let (plan, _) = self.plan_of_readable();
+        self.wanted_by(plan)
+    }
+
+    fn wanted_by(mut self, plan: Plan) -> Result<(Self, Plan), Failure> {
         if self.graph.budget.is_none() {
             return Ok((self, plan));
         }
@@ -176,4 +199,12 @@ pub fn store_path_here(context: &Context<'_>) -> Result<PathBuf, Failure> {
 /// That store, to look at.
 pub fn store_here(context: &Context<'_>) -> Result<Store, Failure> {
     Ok(Store::look(&store_path_here(context)?)?)
+}
+
+/// The commit a project's folder is at now, as git describes it; nothing where there is no git, or no repository.
+pub fn commit(root: &Path) -> Option<String> {
+    let arguments = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

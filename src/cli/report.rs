@@ -4,13 +4,12 @@ mod figures;
 mod serve;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use ablate_stage::cache::ActionResult;
 use clap::Args;
 
-use super::project::Source;
+use super::project::{self, Source};
 use super::results::{self, Results};
 use super::units::date;
 use super::{Context, Failure, exit};
@@ -55,6 +54,7 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
     let (pipeline, graph, _) = args.source.read(context)?;
     let drawing = Drawing::of_stages(&pipeline, &graph);
     let Figures { curves, confusions, matrices, scatters, pictures, omissions } = Figures::of(results);
+    let unreadable = results.unreadable.iter().map(|error| error.to_string());
     Ok(Report {
         title: results.project.graph.name.clone(),
         summary: summary(results),
@@ -65,10 +65,10 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
         matrices,
         scatters,
         pictures,
-        omissions,
+        omissions: unreadable.chain(omissions).collect(),
         trouble: String::new(),
         costs: costs(results),
-        provenance: provenance(results),
+        provenance: provenance(args, results),
     })
 }
 
@@ -142,7 +142,7 @@ fn costs(results: &Results) -> Vec<Cost> {
     by_stage(&results.project.graph).into_iter().map(cost).collect()
 }
 
-fn provenance(results: &Results) -> Vec<(String, Vec<String>)> {
+fn provenance(args: &ReportArgs, results: &Results) -> Vec<(String, Vec<String>)> {
     let project = &results.project;
     let all: Vec<InstanceId> = project.graph.ids().collect();
     let made: Vec<_> = done(results, &all).map(|(_, result)| &result.provenance).collect();
@@ -151,7 +151,9 @@ fn provenance(results: &Results) -> Vec<(String, Vec<String>)> {
     let file = project.file.strip_prefix(&project.root).unwrap_or(&project.file).display().to_string();
     let mut lines: Vec<(&str, Vec<String>)> = vec![
         ("pipeline", vec![file]),
-        ("folder's commit when reported", commit(&project.root).into_iter().collect()),
+        ("changed by", args.source.changes.written()),
+        ("commit when made", distinct(&mut made.iter().filter_map(|made| made.commit.clone()))),
+        ("commit when reported", project::commit(&project.root).into_iter().collect()),
     ];
     let seeds: BTreeSet<u64> = project.graph.trials.iter().map(|trial| trial.seed).collect();
     lines.push(("seeds", vec![list(&seeds)]));
@@ -178,12 +180,4 @@ fn list(numbers: &BTreeSet<u64>) -> String {
         }
         _ => numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
     }
-}
-
-/// The commit the project's folder is at now, whatever it was at when results were made, as git describes it; nothing where there is no git, or no repository.
-fn commit(root: &Path) -> Option<String> {
-    let arguments = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
-    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

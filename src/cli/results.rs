@@ -12,13 +12,15 @@ use crate::budget;
 use crate::graph::{Graph, InstanceId};
 use crate::journal::{self, Event};
 use crate::pipeline::TableSpec;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use crate::rows::Outcome;
 use crate::runs::{self, Standing};
 use crate::table::{self, Look, Published, Table, Trials};
 
 /// The latest runs that are asked whether they go on.
 const LATEST: usize = 100;
+/// The latest runs of a pipeline that are asked what failed.
+const RECALLED: usize = 8;
 
 /// A pipeline with what its store and its journals say of it.
 pub struct Results {
@@ -26,6 +28,8 @@ pub struct Results {
     pub project: Project,
     /// What is in the store.
     pub plan: Plan,
+    /// Declared files that cannot be read; what comes of them is missing.
+    pub unreadable: Vec<PlanError>,
     failed: BTreeSet<InstanceId>,
     running: BTreeSet<InstanceId>,
     activity: BTreeMap<String, String>,
@@ -40,39 +44,47 @@ impl Results {
     /// Looks into the store, and into the journals of the pipeline's runs. What can't be read of them is not known to have
     /// failed or to be running.
     pub fn of(project: Project) -> Result<Self, Failure> {
-        let plan = project.plan()?;
+        let (plan, unreadable) = project.plan_of_readable();
         let missing = |id: &InstanceId| plan.state(*id).result().is_none();
         let (mut failed, mut running) = (BTreeSet::new(), BTreeSet::new());
         let mut activity = BTreeMap::new();
         // Where nothing is missing, nothing can be told.
         if !plan.is_complete() {
-            let Told { failed: failed_with, skipped, running: running_names } = tell(&project);
-            let failed_names: BTreeSet<String> = project
-                .graph
-                .ids()
-                .filter(missing)
-                .map(|id| (project.graph.instance_name(id), plan.state(id).action()))
-                .filter(|(name, action)| {
-                    // What failed under another key is not what is missing now.
-                    failed_with
-                        .get(name)
-                        .is_some_and(|then| then.is_none() || action.is_none() || then == action)
-                })
-                .map(|(name, _)| name)
-                .collect();
-            for id in project.graph.ids().filter(missing) {
-                let name = project.graph.instance_name(id);
-                if running_names.contains_key(&name) {
+            let Told { last, running: underway } = tell(&project);
+            // What was done under another key is not what is missing now.
+            let is_it = |id: InstanceId, then: Option<ActionDigest>| {
+                let now = plan.state(id).action();
+                then.is_none() || now.is_none() || then == now
+            };
+            let failed_with = |name: &str| match last.get(name) {
+                Some(Last::Failed(action)) => Some(*action),
+                Some(Last::Skipped(_) | Last::Other) | None => None,
+            };
+            let ids = project.graph.ids().filter(missing);
+            let names: BTreeMap<String, InstanceId> =
+                ids.map(|id| (project.graph.instance_name(id), id)).collect();
+            for (name, &id) in &names {
+                if let Some((_, how_far)) = underway.get(name).filter(|(action, _)| is_it(id, *action)) {
                     running.insert(id);
-                } else if failed_names.contains(skipped.get(&name).unwrap_or(&name)) {
+                    activity.insert(name.clone(), how_far.clone());
+                    continue;
+                }
+                // What was skipped has failed with what it was skipped for.
+                let origin = match last.get(name) {
+                    Some(Last::Skipped(because)) => because,
+                    Some(Last::Failed(_) | Last::Other) | None => name,
+                };
+                let has_failed = |&origin_id: &InstanceId| {
+                    failed_with(origin).is_some_and(|action| is_it(origin_id, action))
+                };
+                if names.get(origin).is_some_and(has_failed) {
                     failed.insert(id);
                 }
             }
             let underway: Vec<InstanceId> = running.iter().copied().collect();
             running.extend(project.graph.descendants(&underway).into_iter().filter(missing));
-            activity = running_names;
         }
-        Ok(Self { project, plan, failed, running, activity }.wanted())
+        Ok(Self { project, plan, unreadable, failed, running, activity }.wanted())
     }
 
     /// With nothing but the trials that are wanted.
@@ -86,7 +98,7 @@ impl Results {
             |ids: &BTreeSet<InstanceId>| part.graph.ids().filter(|id| ids.contains(&part.of[id.0])).collect();
         let (failed, running, plan) = (among(&self.failed), among(&self.running), self.plan.of_part(&part));
         let project = Project { graph: part.graph.into_owned(), ..self.project };
-        Self { project, plan, failed, running, activity: self.activity }
+        Self { project, plan, failed, running, ..self }
     }
 
     /// What runs are at: a line for each instance with how far it is.
@@ -109,52 +121,69 @@ impl Results {
 
 /// What journals tell, by the names of instances.
 struct Told {
-    /// What failed in the last run, with its action where the key was known.
-    failed: BTreeMap<String, Option<ActionDigest>>,
-    /// What was skipped in it, with what had failed.
-    skipped: BTreeMap<String, String>,
-    /// What a run is at, and how far.
-    running: BTreeMap<String, String>,
+    /// What became of an instance in the last run that came to it.
+    last: BTreeMap<String, Last>,
+    /// What a run is at, with the action where it is known, and how far.
+    running: BTreeMap<String, (Option<ActionDigest>, String)>,
+}
+
+/// How a run left an instance.
+enum Last {
+    /// It failed, with its action where the key was known.
+    Failed(Option<ActionDigest>),
+    /// It was skipped, as this had failed.
+    Skipped(String),
+    /// It was done, or stopped.
+    Other,
 }
 
 fn tell(project: &Project) -> Told {
     let folder = project.store.runs();
-    let entries = |run: &str| journal::read(&folder, run).unwrap_or_default();
-    let last = journal::last_run(&folder, Some(&project.graph.name)).ok().flatten();
-    let (mut failed, mut skipped) = (BTreeMap::new(), BTreeMap::new());
-    for entry in last.map(|run| entries(&run)).unwrap_or_default() {
-        match entry.event {
-            Event::Failed { instance, action, .. } => drop(failed.insert(instance, action)),
-            Event::Skipped { instance, because } => drop(skipped.insert(instance, because)),
-            _ => {}
-        }
-    }
-    let goes_on = |run: &String| {
-        let run = runs::sum_up(&folder, run).ok().flatten();
-        run.is_some_and(|run| run.standing == Standing::Running && run.pipeline == project.graph.name)
-    };
-    let mut running = BTreeMap::new();
+    let mut told = Told { last: BTreeMap::new(), running: BTreeMap::new() };
     let names = journal::runs(&folder).unwrap_or_default();
-    for run in names.iter().rev().take(LATEST).filter(|run| goes_on(run)) {
-        for entry in entries(run) {
+    let latest = names.iter().rev().take(LATEST);
+    let ours = latest
+        .filter_map(|run| runs::sum_up(&folder, run).ok().flatten())
+        .filter(|run| run.pipeline == project.graph.name);
+    for (age, run) in ours.enumerate() {
+        let goes_on = run.standing == Standing::Running;
+        if age >= RECALLED && !goes_on {
+            continue;
+        }
+        let (mut last, mut running) = (BTreeMap::new(), BTreeMap::new());
+        for entry in journal::read(&folder, &run.run).unwrap_or_default() {
             match entry.event {
-                Event::Started { instance, .. } | Event::Waiting { instance } => {
-                    running.insert(instance, String::new());
+                Event::Started { instance, action } => {
+                    last.insert(instance.clone(), Last::Other);
+                    running.insert(instance, (Some(action), String::new()));
                 }
+                Event::Waiting { instance } => drop(running.insert(instance, (None, String::new()))),
                 Event::Progress { instance, done, total, unit, note } => {
-                    running.insert(instance, format!("{done}/{total} {unit} {note}"));
+                    running.entry(instance).or_default().1 = format!("{done}/{total} {unit} {note}");
                 }
+                Event::Failed { instance, action, .. } => {
+                    running.remove(&instance);
+                    last.insert(instance, Last::Failed(action));
+                }
+                Event::Skipped { instance, because } => drop(last.insert(instance, Last::Skipped(because))),
                 Event::Finished { instance, .. }
                 | Event::Cached { instance, .. }
-                | Event::Failed { instance, .. }
                 | Event::Stopped { instance } => {
                     running.remove(&instance);
+                    last.insert(instance, Last::Other);
                 }
                 _ => {}
             }
         }
+        // Later runs have told already.
+        for (instance, how) in last {
+            told.last.entry(instance).or_insert(how);
+        }
+        for (instance, how_far) in running.into_iter().filter(|_| goes_on) {
+            told.running.entry(instance).or_insert(how_far);
+        }
     }
-    Told { failed, skipped, running }
+    told
 }
 
 /// How tables are drawn on standard output.
@@ -178,10 +207,9 @@ pub fn tables_of<'a>(
     outcome: impl Fn(InstanceId) -> Outcome<'a>,
 ) -> Result<Vec<Table>, Failure> {
     let table = |(spec, published): (&TableSpec, &Vec<Published>)| {
-        let trials = Trials::of(graph, spec, &outcome).map_err(bug)?;
+        let trials = Trials::of(graph, spec, &[], &outcome).map_err(bug)?;
         let mut table = table::build(&trials, spec, published).map_err(bug)?;
         if graph.budget.is_some() {
-            table.mark_seeds(spec);
             table.tell_seeds(graph, spec, None, &outcome);
         }
         Ok(table)
@@ -204,7 +232,8 @@ pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, 
     }
     let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    Published::read(&text, spec, &project.graph.axes).map_err(wrong)
+    let axes = (!project.is_narrowed).then_some(&*project.graph.axes);
+    Published::read(&text, spec, axes).map_err(wrong)
 }
 
 /// What only a bug can bring about.

@@ -12,7 +12,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::project::{Project, Reading, Source};
+use super::project::{self, Project, Reading, Source};
 use super::{Context, Failure, exit, select};
 use crate::estimate::{Estimate, Task};
 use crate::execute::{ExecuteError, Runner, Settings, Summary};
@@ -86,6 +86,8 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         program: PathBuf::from("/proc/self/exe"),
         durability,
         project: project.root.clone(),
+        // Asking takes longer than finding that there is nothing to do.
+        commit: if first.plan.is_complete() { None } else { project::commit(&project.root) },
         capacity: capacity(args, &project.graph, &gpus),
         gpus,
         fail_fast: args.fail_fast,
@@ -192,7 +194,7 @@ fn tell_plan(
     let name = |id| round.part.graph.instance_name(id);
     let hits = round.new.iter().filter_map(|&id| match round.plan.state(id) {
         State::Hit(action, _) => Some((name(id), *action)),
-        State::Miss(_) | State::Pending(_) => None,
+        State::Miss(_) | State::Pending(_) | State::NoFile(_) => None,
     });
     let hits: BTreeMap<String, ActionDigest> = hits.collect();
     if !hits.is_empty() {
@@ -206,7 +208,7 @@ fn tell_plan(
         let planned = match state {
             State::Hit(..) => continue,
             State::Miss(_) => Planned::Miss,
-            State::Pending(_) => Planned::Pending,
+            State::Pending(_) | State::NoFile(_) => Planned::Pending,
         };
         watch.hear(Event::Planned { instance: name(id), action: state.action(), state: planned });
     }

@@ -11,7 +11,7 @@ use ablate_stage::cache::{ActionDigest, ActionResult, Object, Provenance, Store}
 use ablate_stage::{ArtifactKind, Port};
 use clap::Args;
 
-use super::project::{self, Changes, Project, Reading};
+use super::project::{self, Changes, Project};
 use super::units::{bytes, date};
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
@@ -48,7 +48,7 @@ pub fn show(args: Show, context: &mut Context<'_>) -> Result<u8, Failure> {
 }
 
 fn instances(source: &project::Source, stage: &str, context: &Context<'_>) -> Result<String, Failure> {
-    let (project, plan) = Project::open(source, context)?.wanted(&Reading::default())?;
+    let (project, plan) = Project::open(source, context)?.wanted_of_readable()?;
     let chosen = select::instances(&project.graph, stage)?;
     let mut texts = Vec::new();
     for &id in chosen.iter().take(SHOWN) {
@@ -64,9 +64,9 @@ fn instances(source: &project::Source, stage: &str, context: &Context<'_>) -> Re
 fn instance(project: &Project, plan: &Plan, id: InstanceId) -> Result<String, Failure> {
     let this = project.graph.instance(id);
     let state = plan.state(id);
-    // That of a pending instance is not known: it would name its inputs' content.
+    // That of an instance without a key is not known: it would name its inputs' content.
     let files: Vec<String> = match state {
-        State::Pending(_) => Vec::new(),
+        State::Pending(_) | State::NoFile(_) => Vec::new(),
         State::Hit(..) | State::Miss(_) => {
             let keys = Keys::new(&project.graph, &plan.files);
             let manifest = keys.manifest(id, |from| plan.state(from).result());
@@ -82,6 +82,7 @@ fn instance(project: &Project, plan: &Plan, id: InstanceId) -> Result<String, Fa
         action: match state {
             State::Hit(action, _) | State::Miss(action) => action.to_string(),
             State::Pending(on) => format!("not known before {}", names(project, on)),
+            State::NoFile(path) => format!("not known: {} cannot be read", path.display()),
         },
         result: state.result(),
         ports: this.params.outputs(),
@@ -155,11 +156,12 @@ fn entry(text: &mut String, word: &str, lines: &[String]) {
 }
 
 fn made(provenance: &Provenance) -> Vec<String> {
-    let Provenance { host, device, threads, started_unix_ms, duration_ms, peak_memory_mib, version } =
+    let Provenance { host, device, threads, started_unix_ms, duration_ms, peak_memory_mib, version, commit } =
         provenance;
+    let at = commit.as_ref().map(|commit| format!(", the project at {commit}")).unwrap_or_default();
     vec![
         format!("{} UTC on {host}, {device}, {}", date(*started_unix_ms), counted(*threads, "thread")),
-        format!("in {}, {peak_memory_mib} MiB at most, by ablate {version}", seconds(*duration_ms)),
+        format!("in {}, {peak_memory_mib} MiB at most, by ablate {version}{at}", seconds(*duration_ms)),
     ]
 }
 

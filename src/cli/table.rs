@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::project::{Changes, Project, Source};
 use super::results::{self, Results, bug};
 use super::{Context, Failure, exit};
+use crate::diagnostic::escape_lines;
 use crate::pipeline::{MetricRef, TableSpec};
 use crate::rows::all_metrics;
 use crate::table::{self, Filter, Look, PIPELINE, Published, Table, Trials};
@@ -62,7 +63,13 @@ enum Format {
 
 /// Prints the tables.
 pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let format = args.format.unwrap_or_else(|| format_of(args.to.as_deref()));
+    let format = match args.format {
+        Some(format) => format,
+        None => format_of(args.to.as_deref())?,
+    };
+    if !args.metric.is_empty() && args.group_by.is_empty() && !args.trials {
+        return Err(usage("`--metric` goes with `--group-by` or `--trials`".to_owned()));
+    }
     let mut all = Vec::new();
     let mut known = BTreeMap::new();
     for file in &args.files {
@@ -71,7 +78,11 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
             return Err(usage(format!("{again} is the same file as {first}; name it once")));
         }
         let source = Source { file: file.clone(), changes: args.changes.clone() };
-        all.push(Results::of(Project::open(&source, context)?)?);
+        let results = Results::of(Project::open(&source, context)?)?;
+        for error in &results.unreadable {
+            writeln!(context.err, "{}", escape_lines(&format!("warning: {error}")))?;
+        }
+        all.push(results);
     }
     let bytes = if args.trials {
         trials(args, &all, format)?
@@ -90,15 +101,22 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn format_of(to: Option<&Path>) -> Format {
-    match to.and_then(Path::extension).and_then(|ending| ending.to_str()) {
+fn format_of(to: Option<&Path>) -> Result<Format, Failure> {
+    let Some(to) = to else { return Ok(Format::Terminal) };
+    Ok(match to.extension().and_then(|ending| ending.to_str()) {
         Some("md") => Format::Markdown,
         Some("csv") => Format::Csv,
         Some("parquet") => Format::Parquet,
         Some("tex") => Format::Latex,
         Some("html") => Format::Html,
-        _ => Format::Terminal,
-    }
+        Some("txt") => Format::Terminal,
+        Some(_) | None => {
+            let to = to.display();
+            return Err(usage(format!(
+                "the ending of {to} names no format; it may be .txt, .md, .csv, .parquet, .tex or .html; or set `--format`"
+            )));
+        }
+    })
 }
 
 fn written(tables: &[Table], format: Format, look: Look) -> Result<Vec<u8>, Failure> {
@@ -107,23 +125,25 @@ fn written(tables: &[Table], format: Format, look: Look) -> Result<Vec<u8>, Fail
     };
     Ok(match format {
         Format::Terminal => texts(&|table| table.to_terminal(look)),
+        Format::Markdown if tables.len() > 1 => texts(&Table::to_markdown_section),
         Format::Markdown => texts(&Table::to_markdown),
-        Format::Csv => texts(&Table::to_csv),
+        Format::Csv => only(tables, "CSV")?.to_csv().into_bytes(),
         Format::Latex => texts(&Table::to_latex),
         Format::Html => {
             let body: Vec<String> = tables.iter().map(Table::to_html).collect();
             let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
             table::document(&names.join(", "), &body.join("\n")).into_bytes()
         }
-        Format::Parquet => match tables {
-            [table] => table.to_parquet().map_err(bug)?,
-            several => {
-                let names: Vec<&str> = several.iter().map(|table| table.name.as_str()).collect();
-                let names = names.join(", ");
-                return Err(usage(format!("Parquet holds one table; choose with `--table` among {names}")));
-            }
-        },
+        Format::Parquet => only(tables, "Parquet")?.to_parquet().map_err(bug)?,
     })
+}
+
+fn only<'a>(tables: &'a [Table], format: &str) -> Result<&'a Table, Failure> {
+    let [table] = tables else {
+        let names = tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(usage(format!("{format} holds one table; choose with `--table` among {names}")));
+    };
+    Ok(table)
 }
 
 /// The declared tables; those of one name in several pipelines become one.
@@ -155,7 +175,8 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     for (results, label) in all.iter().zip(labels(all)) {
         let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
         let published = results::published(&results.project, spec)?;
-        let trials = Trials::of(&results.project.graph, spec, |id| results.outcome(id));
+        check_metrics(&args.filters, results)?;
+        let trials = Trials::of(&results.project.graph, spec, &args.filters, |id| results.outcome(id));
         let trials = trials.and_then(|trials| labelled(trials, label.as_deref())).map_err(bug)?;
         whole = Some(match whole {
             None => (spec.clone(), trials, published),
@@ -175,10 +196,11 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     if all.len() > 1 {
         spec.rows.insert(0, PIPELINE.to_owned());
     }
-    let trials = trials.filter(&args.filters).map_err(usage)?;
+    let trials = trials.filter(&args.filters).map_err(|error| usage(format!("table `{name}`: {error}")))?;
     let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
-    if all.iter().any(|results| results.project.graph.budget.is_some()) {
-        table.mark_seeds(&spec);
+    if trials.frame.height() == 0 && !args.filters.is_empty() {
+        let conditions: Vec<String> = args.filters.iter().map(|filter| format!("`{filter}`")).collect();
+        table.remarks.push(format!("no trial is left by {}", conditions.join(" and ")));
     }
     // What was decided by all trials is not said of some.
     if args.filters.is_empty() {
@@ -190,6 +212,23 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
         }
     }
     Ok(table)
+}
+
+/// That the metrics conditions are about have been reported.
+fn check_metrics(filters: &[Filter], results: &Results) -> Result<(), Failure> {
+    let wanted = || filters.iter().filter_map(|filter| filter.metric(&results.project.graph.axes));
+    if wanted().next().is_none() {
+        return Ok(());
+    }
+    let known = all_metrics(&results.project.graph, |id| results.outcome(id));
+    match wanted().find(|metric| !known.contains(metric)) {
+        Some(unknown) => Err(not_reported(&unknown.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn not_reported(metric: &str) -> Failure {
+    usage(format!("no trial has reported a metric `{metric}` yet"))
 }
 
 fn rivals(table: &str, one: &Published, other: &Published) -> String {
@@ -220,6 +259,14 @@ fn everything(
             args.metric.is_empty() || args.metric.iter().any(|wanted| *wanted == metric.to_string())
         };
         let metrics: Vec<MetricRef> = metrics.into_iter().filter(wanted).collect();
+        let is_axis = |metric: &&MetricRef| {
+            results.project.graph.axes.iter().any(|axis| axis.name == metric.to_string())
+        };
+        if let Some(both) = metrics.iter().find(is_axis) {
+            return Err(usage(format!(
+                "`{both}` is a metric and an axis; call the axis something else, or choose other metrics"
+            )));
+        }
         let trials = labelled(gather(results, &metrics)?, label.as_deref()).map_err(bug)?;
         found.extend(metrics.into_iter().filter(|metric| !found.contains(metric)).collect::<Vec<_>>());
         whole = Some(match whole {
@@ -230,7 +277,7 @@ fn everything(
     let missing =
         args.metric.iter().find(|wanted| !found.iter().any(|metric| metric.to_string() == **wanted));
     if let Some(missing) = missing {
-        return Err(usage(format!("no trial has reported a metric `{missing}` yet")));
+        return Err(not_reported(missing));
     }
     let whole = whole.expect("a file is required");
     Ok((whole.filter(&args.filters).map_err(usage)?, found))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ablate_stage::cache::{ActionDigest, Provenance};
 use clap::Args;
 
-use super::project::{Project, Reading, Source};
+use super::project::{Project, Source};
 use super::units::date;
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
@@ -31,7 +31,7 @@ const EXPLAINED: usize = 24;
 
 /// Explains the instances of a name, and what these wait for.
 pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let (project, plan) = Project::open(&args.source, context)?.wanted(&Reading::default())?;
+    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable()?;
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &plan.files);
@@ -57,6 +57,10 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
                 let names: Vec<String> = on.iter().map(|id| project.graph.instance_name(*id)).collect();
                 let name = project.graph.instance_name(id);
                 escape_lines(&format!("{name} waits for {}\n", names.join(", ")))
+            }
+            State::NoFile(path) => {
+                let name = project.graph.instance_name(id);
+                escape_lines(&format!("{name} declares the file {}, which cannot be read\n", path.display()))
             }
         };
         write!(context.out, "{text}")?;

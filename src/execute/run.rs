@@ -230,6 +230,7 @@ impl<'a> Run<'a> {
         let request = Request {
             action: work.action,
             project: self.settings.project.clone(),
+            commit: self.settings.commit.clone(),
             device: device.to_string(),
             threads: grant.threads,
             kin: self.kin(&work)?,

@@ -160,6 +160,17 @@ fn check_baseline(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnosti
 
 fn check_metric(pipeline: &Pipeline, cell: &CellDraft, variants: &[Variants], wrong: &mut Diagnostics) {
     let stage = &cell.cell.metric.stage;
+    let named = cell.cell.metric.to_string();
+    if let Some(axis) = pipeline.axes.iter().find(|axis| axis.name.text == named) {
+        let error = Diagnostic::new(
+            cell.span,
+            format!("`{named}` is a metric and an axis, of which a table has one column"),
+        );
+        wrong.push(error.and(
+            axis.name.span,
+            format!("call the axis something else: `\"name\": (paths: [\"{named}\"], values: ..)`"),
+        ));
+    }
     let Some(index) = pipeline.stages.iter().position(|spec| spec.name.text == *stage) else {
         let names = pipeline.stages.iter().map(|spec| spec.name.text.as_str());
         let error = Diagnostic::new(cell.span, format!("there is no stage `{stage}`"));

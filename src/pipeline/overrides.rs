@@ -51,7 +51,8 @@ fn written_out(text: &str, file: &File) -> String {
                 |text: &&str| known.is_some_and(|axis| axis.values.iter().any(|it| it.label == *text));
             let labels: Vec<&str> = values.split(',').map(str::trim).collect();
             let is_plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
-            match labels.iter().all(is_label) && !labels.iter().all(is_plain) {
+            let only_labels = known.is_some_and(|axis| !axis.takes_plain_values());
+            match only_labels || labels.iter().all(is_label) && !labels.iter().all(is_plain) {
                 true => format!("{axis}={labels:?}"),
                 false => format!("{axis}=[{values}]"),
             }
@@ -94,7 +95,8 @@ fn quoted(node: Node) -> Node {
     }
 }
 
-/// Keeps the values of an axis whose labels are given, or gives it new values, or adds it.
+/// Keeps the values of an axis whose labels are given, or gives it new values, or adds it. Conditions of the sweep, and baselines, are
+/// of the values that are left.
 fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics) {
     if name.text == "seed" {
         wrong.push(Diagnostic::new(name.span, "`seed` is the seeds' axis").help("write `--seeds 0,1`"));
@@ -112,10 +114,36 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
         let value = |label: &String| axis.values.iter().find(|value| value.label == *label).cloned();
         labels.iter().map(value).collect::<Option<Vec<_>>>().filter(|chosen| !chosen.is_empty())
     });
-    let paths = axis.as_ref().map_or_else(|| vec![name.clone()], |axis| axis.paths.clone());
-    let Some(values) = chosen.or_else(|| (Reader { wrong }).values(values, &paths)) else { return };
-    match axis {
-        Some(axis) => axis.values = values,
-        None => file.axes.push(AxisSpec { name, paths, values }),
+    let Some(axis) = axis else {
+        let paths = vec![name.clone()];
+        if let Some(values) = (Reader { wrong }).values(values, &paths) {
+            file.axes.push(AxisSpec { name, paths, values });
+        }
+        return;
+    };
+    if chosen.is_none()
+        && !axis.takes_plain_values()
+        && let Value::List(items) = &values.value
+    {
+        let known = || axis.values.iter().map(|value| value.label.as_str());
+        for item in items.iter().filter(|item| !known().any(|label| label == item.label())) {
+            let label = item.label();
+            let error = Diagnostic::new(item.span, format!("axis `{}` has no value `{label}`", name.text));
+            wrong.push(error.suggest(&label, "its values", known()));
+        }
+        return;
+    }
+    let Some(values) = chosen.or_else(|| (Reader { wrong }).values(values, &axis.paths)) else { return };
+    let before = std::mem::replace(&mut axis.values, values).into_iter().map(|value| value.label);
+    let left_out: Vec<String> =
+        before.filter(|label| axis.values.iter().all(|it| it.label != *label)).collect();
+    let name = axis.name.text.clone();
+    if let Some((sweep, _)) = &mut file.sweep {
+        sweep.leave_out(&name, &left_out);
+    }
+    // What is not there is nothing to compare with.
+    let is_left_out = |(axis, label): &(Name, Name)| axis.text == name && left_out.contains(&label.text);
+    for table in file.tables.iter_mut().filter(|table| table.baseline.iter().any(is_left_out)) {
+        table.baseline.clear();
     }
 }

@@ -10,6 +10,28 @@ use crate::resources::Resources;
 use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
 
+/// The columns of tables and trials beside those of axes, in the files that hold their numbers.
+const AXIS_NAMES_TAKEN: [&str; 18] = [
+    "pipeline",
+    "cell",
+    "n",
+    "trials",
+    "mean",
+    "std",
+    "ci95",
+    "median",
+    "min",
+    "max",
+    "difference",
+    "p",
+    "p_holm",
+    "published",
+    "share",
+    "text",
+    "notes",
+    "is_published",
+];
+
 /// A file as written, before those it names are brought in.
 pub(super) struct File {
     /// Where the whole of it begins.
@@ -125,6 +147,17 @@ impl Reader<'_> {
         if name.text == "seed" {
             self.wrong
                 .push(Diagnostic::new(name.span, "`seed` is the seeds' axis").help("write `seeds: [0, 1]`"));
+            return None;
+        }
+        if AXIS_NAMES_TAKEN.contains(&name.text.as_str()) || name.text.contains(':') {
+            let text = &name.text;
+            let error = Diagnostic::new(
+                name.span,
+                format!("`{text}` is no name for an axis: tables have such a column"),
+            );
+            self.wrong.push(error.help(
+                "call it something else; where it is a path, write `\"name\": (paths: [..], values: ..)`",
+            ));
             return None;
         }
         if let Value::Struct(None, _) = &node.value {

@@ -38,6 +38,29 @@ impl Sweep {
         std::iter::once(self).chain(within).collect()
     }
 
+    /// Takes values of an axis out of the conditions of `Exclude` and `When`, which then hold for the others alone.
+    pub(super) fn leave_out(&mut self, axis: &str, labels: &[String]) {
+        let take_out = |choice: &mut Choice| {
+            for (_, listed) in choice.axes.iter_mut().filter(|(name, _)| name.text == axis) {
+                listed.retain(|label| !labels.contains(&label.text));
+            }
+        };
+        match self {
+            Self::Grid(parts) | Self::Zip(parts, _) | Self::Chain(parts) => {
+                parts.iter_mut().for_each(|part| part.leave_out(axis, labels));
+            }
+            Self::Exclude(from, out) => {
+                from.leave_out(axis, labels);
+                out.iter_mut().for_each(take_out);
+            }
+            Self::When(choice, then) => {
+                take_out(choice);
+                then.leave_out(axis, labels);
+            }
+            Self::Axis(_) | Self::OneAtATime(_) | Self::LeaveOneOut { .. } | Self::Ladder { .. } => {}
+        }
+    }
+
     /// Which form it is, where it goes around one point.
     pub fn around(&self) -> Option<Around> {
         match self {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polars::prelude::*;
 
-use super::origin::{notes, usual_devices};
+use super::origin::{Caveat, notes, usual_devices};
 use super::published::Published;
 use super::sample::{Sample, number, numbers, show, shown, signed};
 use super::trials::{PIPELINE, Trials, instance_column, origin_column, state_column};
 use super::{Cell, Column, NOTHING, Rank, Row, Table, effects};
 use crate::pipeline::{self, Around, Better, Form, MetricRef, Placing, Show, TableSpec};
+use crate::progress::counted;
 use crate::rows::Value;
 use crate::stats::{Test, grain, holm, mean};
 
@@ -65,7 +66,8 @@ pub fn by(trials: &Trials, axes: &[String], metrics: &[MetricRef]) -> PolarsResu
         test: Test::default(),
         published: Placing::default(),
     };
-    let mut table = Builder::new(trials, &spec, axes.iter().collect(), Vec::new())?.table(&[])?;
+    let builder = Builder::new(trials, &spec, axes.iter().collect(), Vec::new())?;
+    let mut table = Builder { is_over_seeds: false, ..builder }.table(&[])?;
     let others: Vec<&str> =
         trials.axes.iter().filter(|axis| !axes.contains(axis)).map(String::as_str).collect();
     let others = others.into_iter().chain(["seeds"]).collect::<Vec<_>>().join(", ");
@@ -94,6 +96,8 @@ struct Group {
 
 struct Builder<'a> {
     spec: &'a TableSpec,
+    /// Whether trials of one cell differ in their seeds alone.
+    is_over_seeds: bool,
     row_axes: Vec<&'a String>,
     column_axes: Vec<&'a String>,
     groups: Vec<Group>,
@@ -116,7 +120,7 @@ impl<'a> Builder<'a> {
                 samples[group].push(sample);
             }
         }
-        Ok(Self { spec, row_axes, column_axes, groups, samples })
+        Ok(Self { spec, is_over_seeds: true, row_axes, column_axes, groups, samples })
     }
 
     fn table(&self, published: &[Published]) -> PolarsResult<Table> {
@@ -193,6 +197,7 @@ impl<'a> Builder<'a> {
             let pairs = self.spec.cells.iter().zip(samples);
             all.push(pairs.map(|((_, cell), sample)| show(cell, sample)).collect());
         }
+        table.remarks.extend(self.statistics().filter(|_| self.is_over_seeds));
         self.compare(&mut all, table);
         let usual = usual_devices(self.samples.iter().flatten().map(|sample| &sample.origin));
         for (cells, samples) in all.iter_mut().zip(&self.samples) {
@@ -202,7 +207,48 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+        if self.is_over_seeds {
+            self.mark_seeds(&mut all, table);
+        }
         all
+    }
+
+    /// How many seeds samples have, least first; of those that have any.
+    fn seed_counts(&self) -> BTreeSet<usize> {
+        self.samples.iter().flatten().map(Sample::seeded).filter(|count| *count > 0).collect()
+    }
+
+    /// What cells show, and over how many seeds; nothing where no cell has several.
+    fn statistics(&self) -> Option<String> {
+        let counts = self.seed_counts();
+        let (least, most) = (*counts.first()?, *counts.last().filter(|most| **most > 1)?);
+        let shows = distinct(self.spec.cells.iter().filter_map(|(_, cell)| cell.show.words()));
+        let seeds = if least == most { counted(most, "seed") } else { format!("{least} to {most} seeds") };
+        (!shows.is_empty()).then(|| format!("{} over {seeds}", shows.join(", ")))
+    }
+
+    /// Where cells are over different numbers of seeds, gives whole ones a footnote of theirs, but for those that show it.
+    fn mark_seeds(&self, all: &mut [Vec<Cell>], table: &mut Table) {
+        if self.seed_counts().len() < 2 {
+            return;
+        }
+        let samples = self.samples.iter().flatten();
+        let shows = self.spec.cells.iter().map(|(_, spec)| spec.show).cycle();
+        let marked: Vec<(&mut Cell, usize)> = all
+            .iter_mut()
+            .flatten()
+            .zip(samples.zip(shows))
+            .filter(|(cell, (sample, show))| {
+                cell.numbers.n == cell.numbers.of && sample.seeded() > 0 && *show != Show::Count
+            })
+            .map(|(cell, (sample, _))| (cell, sample.seeded()))
+            .collect();
+        let counts: BTreeSet<usize> = marked.iter().map(|(_, count)| *count).collect();
+        let notes: BTreeMap<usize, usize> =
+            counts.into_iter().map(|count| (count, table.note(counted(count, "seed")))).collect();
+        for (cell, count) in marked {
+            cell.notes.push(notes[&count]);
+        }
     }
 
     /// Sets each cell beside the baseline's.
@@ -223,12 +269,16 @@ impl<'a> Builder<'a> {
         let mut known: HashMap<(String, &[u32], &[u32]), usize> = HashMap::new();
         let mut tested: Vec<f64> = Vec::new();
         let mut tests_of: Vec<((usize, usize), usize)> = Vec::new();
+        // Whether differences are over fewer seeds than the means they stand beside.
+        let mut are_common = false;
         for (index, group) in self.groups.iter().enumerate() {
             let baseline = fixed(group).and_then(|fixed| self.baseline(&group.key, &fixed));
             let Some(baseline) = baseline.filter(|&baseline| baseline != index) else { continue };
             for (at, (_, spec)) in self.spec.cells.iter().enumerate() {
                 let (sample, other) = (&self.samples[index][at], &self.samples[baseline][at]);
                 let (mine, theirs) = sample.pairs(other);
+                are_common |= !mine.is_empty()
+                    && (mine.len() < sample.values.len() || theirs.len() < other.values.len());
                 let difference = match spec.show {
                     Show::Count => None,
                     _ if spec.show.is_mean() => {
@@ -288,7 +338,8 @@ impl<'a> Builder<'a> {
                 if n == 1 { "" } else { "s" }
             ),
         };
-        table.remarks.push(format!("in parentheses: difference to {told}; {tests}"));
+        let common = if are_common { ", over the seeds both have" } else { "" };
+        table.remarks.push(format!("in parentheses: difference to {told}{common}; {tests}"));
     }
 
     /// The group that has the baseline's labels and is like this one otherwise. Axes that do not reach it are passed over.
@@ -329,8 +380,8 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let spec = &entry.cell;
-            let note =
-                table.note(format!("published: {}", entry.source.as_deref().unwrap_or("no source given")));
+            let source = entry.source.as_deref().unwrap_or("no source given");
+            let note = table.note(format!("published: {source}"));
             let scale = if spec.percent { 0.01 } else { 1.0 };
             let value = match &entry.std {
                 Some(std) => format!("{} ± {std}", entry.value),
@@ -349,10 +400,13 @@ impl<'a> Builder<'a> {
                 for &at in &reached {
                     let cell = &mut table.rows[row].cells[at];
                     cell.numbers.published = Some(entry.number * scale);
+                    cell.numbers.published_is_oracle = entry.is_oracle;
                     cell.notes.push(note);
-                    cell.asides.push(match cell.numbers.mean {
-                        Some(mean) => {
-                            let difference = signed(spec, mean - entry.number * scale, Some(mean));
+                    let value =
+                        if entry.is_oracle { format!("{value}, selected by labels") } else { value.clone() };
+                    cell.asides.push(match cell.numbers.shown.filter(|_| spec.show != Show::Count) {
+                        Some(shown) => {
+                            let difference = signed(spec, shown - entry.number * scale, Some(shown));
                             format!("published {value}: {difference}")
                         }
                         None => format!("published {value}"),
@@ -371,10 +425,13 @@ impl<'a> Builder<'a> {
                 table.rows.push(Row { labels: key.clone(), cells, published: true });
                 table.rows.len() - 1
             });
+            let oracle = entry.is_oracle.then(|| table.note(Caveat::Oracle.note().to_owned()));
             for &at in &reached {
                 let cell = &mut table.rows[row].cells[at];
                 cell.numbers.published = Some(entry.number * scale);
+                cell.numbers.published_is_oracle = entry.is_oracle;
                 cell.notes.push(note);
+                cell.notes.extend(oracle);
                 cell.text.clone_from(&value);
             }
         }
@@ -398,11 +455,17 @@ impl<'a> Builder<'a> {
             };
             let as_shown =
                 |value: f64| number(spec, value, None).parse::<f64>().expect("a number is shown as one");
+            // What others have published is shown with the digits they gave; the last ones of these are only of the change of unit.
+            let in_unit = |value: f64| {
+                let value = if spec.percent { 100.0 * value } else { value };
+                format!("{value:.9e}").parse::<f64>().expect("a number is written as one")
+            };
             let mut sorted: Vec<f64> = Vec::new();
             let mut values: Vec<Option<f64>> = Vec::new();
             for row in &table.rows {
                 let cell = &row.cells[at];
-                let published = cell.numbers.published.map(as_shown);
+                let published =
+                    cell.numbers.published.filter(|_| !cell.numbers.published_is_oracle).map(in_unit);
                 let ours = ranked(cell).map(as_shown);
                 sorted.extend(ours.into_iter().chain(published));
                 values.push(if row.published { published } else { ours });
@@ -439,7 +502,7 @@ impl Table {
 }
 
 fn is_oracle(table: &Table, cell: &Cell) -> bool {
-    cell.notes.iter().any(|&note| table.notes[note] == super::Caveat::Oracle.note())
+    cell.notes.iter().any(|&note| table.notes[note] == Caveat::Oracle.note())
 }
 
 /// The rows that agree in `axes`, in order of first appearance.

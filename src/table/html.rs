@@ -71,8 +71,9 @@ fn cell(cell: &Cell) -> String {
 
 /// The p-values of a cell's difference, told where one points at it.
 fn p_values(cell: &Cell) -> String {
+    let of = |p: f64| if p < 0.001 { "&lt; 0.001".to_owned() } else { format!("= {p:.3}") };
     match (cell.numbers.p, cell.numbers.p_holm) {
-        (Some(p), Some(corrected)) => format!(" title=\"p = {p:.3}, corrected {corrected:.3}\""),
+        (Some(p), Some(corrected)) => format!(" title=\"p {}, corrected {}\"", of(p), of(corrected)),
         _ => String::new(),
     }
 }

@@ -4,7 +4,8 @@ use super::{Cell, Rank, Table, label, mark};
 use crate::diagnostic::escape;
 
 impl Table {
-    /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input.
+    /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input; names in other
+    /// scripts than Latin and Greek need XeLaTeX or LuaLaTeX, and a font that has them.
     pub fn to_latex(&self) -> String {
         let mut text = format!(
             "% {}: needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{}{}}}\n\\toprule\n",
@@ -83,6 +84,78 @@ fn cell(cell: &Cell) -> String {
     text
 }
 
+/// The symbols that pdfLaTeX has in formulas alone: Greek letters, and what labels of experiments have between words and numbers.
+const MATH: [(char, &str); 64] = [
+    ('α', "\\alpha"),
+    ('β', "\\beta"),
+    ('γ', "\\gamma"),
+    ('δ', "\\delta"),
+    ('ε', "\\varepsilon"),
+    ('ϵ', "\\epsilon"),
+    ('ζ', "\\zeta"),
+    ('η', "\\eta"),
+    ('θ', "\\theta"),
+    ('ϑ', "\\vartheta"),
+    ('ι', "\\iota"),
+    ('κ', "\\kappa"),
+    ('λ', "\\lambda"),
+    ('μ', "\\mu"),
+    ('µ', "\\mu"),
+    ('ν', "\\nu"),
+    ('ξ', "\\xi"),
+    ('ο', "o"),
+    ('π', "\\pi"),
+    ('ρ', "\\rho"),
+    ('σ', "\\sigma"),
+    ('ς', "\\varsigma"),
+    ('τ', "\\tau"),
+    ('υ', "\\upsilon"),
+    ('φ', "\\varphi"),
+    ('ϕ', "\\phi"),
+    ('χ', "\\chi"),
+    ('ψ', "\\psi"),
+    ('ω', "\\omega"),
+    ('Γ', "\\Gamma"),
+    ('Δ', "\\Delta"),
+    ('Θ', "\\Theta"),
+    ('Λ', "\\Lambda"),
+    ('Ξ', "\\Xi"),
+    ('Π', "\\Pi"),
+    ('Σ', "\\Sigma"),
+    ('Φ', "\\Phi"),
+    ('Ψ', "\\Psi"),
+    ('Ω', "\\Omega"),
+    ('±', "\\pm"),
+    ('×', "\\times"),
+    ('÷', "\\div"),
+    ('·', "\\cdot"),
+    ('−', "-"),
+    ('≤', "\\le"),
+    ('≥', "\\ge"),
+    ('≠', "\\ne"),
+    ('≈', "\\approx"),
+    ('∞', "\\infty"),
+    ('∈', "\\in"),
+    ('√', "\\surd"),
+    ('∂', "\\partial"),
+    ('∑', "\\sum"),
+    ('→', "\\to"),
+    ('←', "\\leftarrow"),
+    ('↑', "\\uparrow"),
+    ('↓', "\\downarrow"),
+    ('↔', "\\leftrightarrow"),
+    ('¹', "^1"),
+    ('²', "^2"),
+    ('³', "^3"),
+    ('′', "'"),
+    ('°', "^\\circ"),
+    ('½', "\\frac12"),
+];
+
+fn math(c: char) -> Option<&'static str> {
+    MATH.iter().find(|(known, _)| *known == c).map(|(_, math)| *math)
+}
+
 /// What LaTeX would take for markup, taken literally.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
@@ -98,10 +171,7 @@ fn escaped(text: &str) -> String {
             '|' => escaped.push_str("\\textbar{}"),
             '"' => escaped.push_str("\\textquotedblright{}"),
             '`' => escaped.push_str("\\textasciigrave{}"),
-            '±' => escaped.push_str("$\\pm$"),
-            '×' => escaped.push_str("$\\times$"),
-            'η' => escaped.push_str("$\\eta$"),
-            '²' => escaped.push_str("$^2$"),
+            _ if let Some(math) = math(c) => escaped.extend(["$", math, "$"]),
             '–' => escaped.push_str(if escaped.ends_with('-') { "{}--" } else { "--" }),
             // A minus, not a hyphen, before a number.
             '-' if chars.peek().is_some_and(char::is_ascii_digit)

@@ -4,6 +4,11 @@ use super::{Cell, Rank, Table, label, mark};
 use crate::diagnostic::escape;
 
 impl Table {
+    /// As a section of a Markdown text that has several tables.
+    pub fn to_markdown_section(&self) -> String {
+        format!("### {}\n\n{}", escaped(&escape(&self.name)), self.to_markdown())
+    }
+
     /// As a Markdown table, with its footnotes below. The best is bold, the second best underlined.
     pub fn to_markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));

@@ -12,6 +12,8 @@ const CELL: &str = "cell";
 const VALUE: &str = "value";
 const STD: &str = "std";
 const SOURCE: &str = "source";
+const ORACLE: &str = "oracle";
+const OTHERS: [&str; 5] = [CELL, VALUE, STD, SOURCE, ORACLE];
 
 /// A published value.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,15 +32,18 @@ pub struct Published {
     pub std: Option<String>,
     /// Where it was published.
     pub source: Option<String>,
+    /// Whether labels had a part in choosing it.
+    pub is_oracle: bool,
 }
 
 impl Published {
     /// Reads the published values of a table: a column per axis it has, `cell` (the title of the table's cell; not needed where
-    /// it has one only), `value`, and where known `std` and `source`. `axes` are the pipeline's.
+    /// it has one only), `value`, where known `std` and `source`, and `oracle`, which is `yes` where it was selected by labels.
+    /// `axes_of` are the pipeline's, where these have all the values they were written with.
     ///
     /// # Errors
     /// The first thing wrong with it, in a sentence.
-    pub fn read(text: &str, spec: &TableSpec, axes_of: &[Axis]) -> Result<Vec<Self>, String> {
+    pub fn read(text: &str, spec: &TableSpec, axes_of: Option<&[Axis]>) -> Result<Vec<Self>, String> {
         if let Form::Effects { .. } = spec.form {
             return Err(format!("`{}` shows effects, beside which no values stand", spec.name));
         }
@@ -46,13 +51,11 @@ impl Published {
         let frame = options.into_reader_with_file_handle(Cursor::new(text.as_bytes())).finish();
         let frame = frame.map_err(|error| format!("it is not a CSV file with a heading: {error}"))?;
         let axes: Vec<&String> = spec.rows.iter().chain(&spec.columns).collect();
-        let known =
-            |name: &str| [CELL, VALUE, STD, SOURCE].contains(&name) || axes.iter().any(|axis| *axis == name);
+        let known = |name: &str| OTHERS.contains(&name) || axes.iter().any(|axis| *axis == name);
         if let Some(odd) = frame.get_column_names().iter().find(|name| !known(name)) {
             let axes = axes.iter().map(|axis| format!("`{axis}`")).collect::<Vec<_>>().join(", ");
-            return Err(format!(
-                "column `{odd}` is no axis of the table ({axes}) and none of `{CELL}`, `{VALUE}`, `{STD}`, `{SOURCE}`"
-            ));
+            let others = OTHERS.map(|name| format!("`{name}`")).join(", ");
+            return Err(format!("column `{odd}` is no axis of the table ({axes}) and none of {others}"));
         }
         if frame.get_column_index(VALUE).is_none() {
             return Err(format!("it has no column `{VALUE}`"));
@@ -66,6 +69,7 @@ impl Published {
         let labels: Vec<(&String, Vec<Option<String>>)> =
             axes.iter().map(|axis| (*axis, texts(axis))).collect();
         let (cells, values, stds, sources) = (texts(CELL), texts(VALUE), texts(STD), texts(SOURCE));
+        let oracles = texts(ORACLE);
         let mut all: Vec<Self> = Vec::new();
         for row in 0..frame.height() {
             let at = |what: String| format!("row {}: {what}", row + 1);
@@ -91,7 +95,8 @@ impl Published {
             };
             let labels: Vec<(String, String)> = labels.iter().filter_map(of).collect();
             for (axis, label) in labels.iter().filter(|(axis, _)| spec.columns.contains(axis)) {
-                let known = axes_of.iter().find(|known| known.name == *axis).map(|axis| &axis.labels);
+                let known = axes_of.into_iter().flatten().find(|known| known.name == *axis);
+                let known = known.map(|axis| &axis.labels);
                 let known = known.filter(|known| !known.contains(label));
                 if let Some(known) = known {
                     let known = known.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
@@ -99,6 +104,11 @@ impl Published {
                     return Err(at(why));
                 }
             }
+            let is_oracle = match oracles[row].as_deref() {
+                None | Some("no") => false,
+                Some("yes") => true,
+                Some(odd) => return Err(at(format!("its `{ORACLE}` must be `yes` or `no`, is `{odd}`"))),
+            };
             let entry = Self {
                 labels,
                 title: title.clone(),
@@ -107,6 +117,7 @@ impl Published {
                 number,
                 std: stds[row].clone(),
                 source: sources[row].clone(),
+                is_oracle,
             };
             if let Some(earlier) = all.iter().position(|known| known.is_rival_of(&entry)) {
                 return Err(at(format!("it is for the same labels and cell as row {}", earlier + 1)));

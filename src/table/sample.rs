@@ -46,8 +46,20 @@ impl Sample {
         }
     }
 
-    fn count(&self, state: Value) -> usize {
-        self.states.get(state.state()).copied().unwrap_or(0)
+    /// How many of its values are of a seed.
+    pub fn seeded(&self) -> usize {
+        self.seeds.iter().flatten().count()
+    }
+
+    /// How many of its instances have no value for this reason.
+    fn without(&self, reason: Value) -> usize {
+        let count = |state: Value| self.states.get(state.state()).copied().unwrap_or(0);
+        match reason {
+            Value::Unreported => {
+                count(reason) + count(Value::Measured(0.0)).saturating_sub(self.values.len())
+            }
+            Value::Measured(_) | Value::Missing | Value::Running | Value::Failed => count(reason),
+        }
     }
 }
 
@@ -71,12 +83,15 @@ pub(super) fn numbers(values: &[f64], of: usize) -> Numbers {
 pub(super) fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
     let mut numbers = numbers(&sample.values, sample.of);
     numbers.shown = shown(spec, &numbers);
-    let left =
-        [Value::Failed, Value::Running, Value::Missing].map(|state| (state.state(), sample.count(state)));
+    // What may still come first.
+    let states = [Value::Running, Value::Missing, Value::Failed, Value::Unreported];
+    let mut left =
+        states.map(|state| (state, sample.without(state))).into_iter().filter(|(_, count)| *count > 0);
     let Some(value) = numbers.shown else {
-        let word =
-            left.iter().find(|(_, count)| *count > 0).map_or(Value::Unreported.state(), |(word, _)| word);
-        return Cell { text: word.to_owned(), numbers, ..Cell::default() };
+        let word = left.next().map_or(Value::Unreported, |(state, _)| state).state();
+        let why: Vec<String> = left.filter_map(told).collect();
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+        return Cell { text: format!("{word}{why}"), numbers, ..Cell::default() };
     };
     let text = |value| number(spec, value, Some(value));
     let mut text = match (spec.show, numbers.std, numbers.ci95) {
@@ -89,11 +104,15 @@ pub(super) fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
         (Show::MeanStd | Show::MeanCi | Show::Mean | Show::Median | Show::Best, ..) => text(value),
     };
     if numbers.n < numbers.of {
-        let why = left.iter().filter(|(word, count)| *count > 0 && *word != Value::Missing.state());
-        let why: String = why.map(|(word, count)| format!(", {count} {word}")).collect();
+        let why: String = left.filter_map(told).map(|text| format!(", {text}")).collect();
         text.push_str(&format!(" ({} of {}{why})", numbers.n, numbers.of));
     }
     Cell { text, numbers, ..Cell::default() }
+}
+
+/// `1 failed`; nothing of those that are only missing.
+fn told((state, count): (Value, usize)) -> Option<String> {
+    (state != Value::Missing).then(|| format!("{count} {}", state.state()))
 }
 
 /// The number a cell shows first.
@@ -107,16 +126,19 @@ pub(super) fn shown(spec: &pipeline::Cell, numbers: &Numbers) -> Option<f64> {
     }
 }
 
-/// A value in the unit of its cell, with as many digits as suit `beside`, or itself.
+/// A value in the unit of its cell, with as many digits as suit `beside`, or itself; as a power of ten where three places would show
+/// nothing of it, or it is long.
 pub(super) fn number(spec: &pipeline::Cell, value: f64, beside: Option<f64>) -> String {
     let scale = if spec.percent { 100.0 } else { 1.0 };
     let size = (beside.unwrap_or(value) * scale).abs();
-    let digits = match spec.digits {
-        Some(digits) => digits,
-        None if spec.percent || size >= 100.0 => 1,
-        None => 3,
+    let text = match spec.digits {
+        Some(digits) => format!("{:.digits$}", value * scale),
+        None if value != 0.0 && (size >= 1e6 || !spec.percent && size != 0.0 && size < 1e-3) => {
+            format!("{:.2e}", value * scale)
+        }
+        None if spec.percent || size >= 100.0 => format!("{:.1}", value * scale),
+        None => format!("{:.3}", value * scale),
     };
-    let text = format!("{:.digits$}", value * scale);
     // A small negative number is not shown as -0.
     if text.trim_start_matches(['-', '0', '.']).is_empty() { text.replace('-', "") } else { text }
 }

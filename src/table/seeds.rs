@@ -1,13 +1,11 @@
 //! What a budget of seeds has come to, said below a table.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::sample::{number, signed};
-use super::{Column, NOTHING, Table};
+use super::{NOTHING, Table};
 use crate::budget::{Budget, Tie, Verdict, verdict};
 use crate::diagnostic::escape;
 use crate::graph::{Graph, InstanceId};
-use crate::pipeline::{Form, Show, TableSpec};
+use crate::pipeline::TableSpec;
 use crate::progress::counted;
 use crate::rows::Outcome;
 
@@ -26,7 +24,7 @@ impl Table {
     ) {
         let (Some(budget), Some(verdict)) = (&graph.budget, verdict(graph, spec, outcome)) else { return };
         let of = pipeline.map(|name| format!("{}: ", escape(name))).unwrap_or_default();
-        self.remarks.push(format!("{of}{}", how_many(budget, &verdict)));
+        self.remarks.push(format!("{of}{}", how_many(budget, &verdict, spec)));
         for tie in verdict.ties.iter().take(MOST_TIES) {
             self.remarks.push(format!("{of}{}", told(tie, graph, spec)));
         }
@@ -35,32 +33,9 @@ impl Table {
             self.remarks.push(format!("{of}nor can {more} more be told apart"));
         }
     }
-
-    /// Gives cells a footnote of how many seeds they have, unless all have as many. Those that show it have none.
-    pub fn mark_seeds(&mut self, spec: &TableSpec) {
-        // Effects say it themselves.
-        if matches!(spec.form, Form::Effects { .. }) {
-            return;
-        }
-        let cells = self.rows.iter().filter(|row| !row.published).flat_map(|row| &row.cells);
-        let counts: BTreeSet<usize> = cells.map(|cell| cell.numbers.n).filter(|n| *n > 1).collect();
-        if counts.len() < 2 {
-            return;
-        }
-        let notes: BTreeMap<usize, usize> =
-            counts.into_iter().map(|n| (n, self.note(counted(n, "seed")))).collect();
-        let shows_it = |column: &Column| {
-            spec.cells.iter().any(|(title, cell)| *title == column.title && cell.show == Show::Count)
-        };
-        for row in self.rows.iter_mut().filter(|row| !row.published) {
-            for (cell, _) in row.cells.iter_mut().zip(&self.columns).filter(|(_, column)| !shows_it(column)) {
-                cell.notes.extend(notes.get(&cell.numbers.n));
-            }
-        }
-    }
 }
 
-fn how_many(budget: &Budget, verdict: &Verdict) -> String {
+fn how_many(budget: &Budget, verdict: &Verdict, spec: &TableSpec) -> String {
     let Budget { ci95, max, .. } = budget;
     let Verdict { seeds, complete, wide, .. } = verdict;
     let seeds = match seeds {
@@ -68,13 +43,23 @@ fn how_many(budget: &Budget, verdict: &Verdict) -> String {
         (least, most) if least == most => format!("{} a cell; ", counted(*least, "seed")),
         (least, most) => format!("{least} to {most} seeds a cell; "),
     };
-    let enough = format!("for a 95 % interval of the mean within ± {ci95}");
+    // In the unit of the cells, where they have one.
+    let bound = match spec.cells.iter().all(|(_, cell)| cell.percent) {
+        true => format!("{} %", (ci95 * 1e11).round() / 1e9),
+        false => ci95.to_string(),
+    };
+    let enough = format!("for a 95 % interval of the mean within ± {bound}");
     match (complete, wide) {
         (false, _) => {
             format!("{seeds}`ablate run` adds more, {max} at most, until there are enough {enough}")
         }
         (true, 0) => format!("{seeds}enough {enough}"),
-        (true, wide) => format!("{seeds}not enough {enough} in {} with {max} seeds", counted(*wide, "cell")),
+        (true, wide) => {
+            format!(
+                "{seeds}not enough {enough} in {}, and no more than {max} are wanted",
+                counted(*wide, "cell")
+            )
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 //! Choosing among trials.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use polars::prelude::*;
 
 use super::trials::{SEED, Trials};
+use crate::graph::Axis;
+use crate::pipeline::MetricRef;
 
 /// A condition on trials, written `method=SimCLR,NNCLR`, `features!=raw`, `seed=0` or `probe.accuracy>=0.8`.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +29,9 @@ enum Relation {
     Below,
 }
 
+/// The most labels named where one is not there.
+const MAX_LABELS: usize = 24;
+
 /// The longer first, where one begins like another.
 const RELATIONS: [(&str, Relation); 6] = [
     ("!=", Relation::IsNot),
@@ -33,6 +41,12 @@ const RELATIONS: [(&str, Relation); 6] = [
     (">", Relation::Above),
     ("<", Relation::Below),
 ];
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 impl Filter {
     /// Reads a condition.
@@ -58,7 +72,7 @@ impl Filter {
         let column = trials.frame.column(&name).map_err(|error| error.to_string())?;
         let mask: Vec<bool> = match (self.relation, column.str(), column.f64()) {
             (Relation::Is | Relation::IsNot, Ok(labels), _) => {
-                let wanted: Vec<&str> = self.values.split(',').map(str::trim).collect();
+                let wanted = self.labels(&name, labels)?;
                 let is = |label: Option<&str>| label.is_some_and(|label| wanted.contains(&label));
                 labels.iter().map(|label| is(label) == (self.relation == Relation::Is)).collect()
             }
@@ -69,18 +83,62 @@ impl Filter {
             (Relation::Is | Relation::IsNot, ..) if name == SEED => {
                 let wanted: Vec<f64> =
                     self.values.split(',').map(|value| self.number(value)).collect::<Result<_, _>>()?;
-                let seeds = column.u64().map_err(|error| error.to_string())?;
                 let is = |seed: Option<u64>| seed.is_some_and(|seed| wanted.contains(&(seed as f64)));
-                seeds.iter().map(|seed| is(seed) == (self.relation == Relation::Is)).collect()
+                seeds(column)?.iter().map(|seed| is(seed) == (self.relation == Relation::Is)).collect()
             }
-            _ => return Err(format!("`{}` compares names by size; only metrics have one", self.text)),
+            (relation, ..) if name == SEED => {
+                let bound: f64 = self.number(&self.values)?;
+                let holds = |seed: Option<u64>| seed.is_some_and(|seed| relation.holds(seed as f64, bound));
+                seeds(column)?.iter().map(holds).collect()
+            }
+            _ => {
+                let text = &self.text;
+                return Err(format!("`{text}` compares names by size; only seeds and metrics have one"));
+            }
         };
         Ok(BooleanChunked::from_slice("mask".into(), &mask))
+    }
+
+    /// The axis it is about.
+    pub fn axis<'a>(&self, axes: &'a [Axis]) -> Option<&'a Axis> {
+        axes.iter().find(|axis| axis.name == self.column || axis.short == self.column)
+    }
+
+    /// The metric it is about, unless that is an axis or the seed.
+    pub fn metric(&self, axes: &[Axis]) -> Option<MetricRef> {
+        if self.column == SEED || self.axis(axes).is_some() {
+            return None;
+        }
+        let (stage, metric) = self.column.split_once('.')?;
+        Some(MetricRef { stage: stage.to_owned(), metric: metric.to_owned() })
+    }
+
+    /// The labels it is about; all of them are in the column.
+    fn labels(&self, axis: &str, column: &StringChunked) -> Result<Vec<&str>, String> {
+        let known: BTreeSet<&str> = column.iter().flatten().collect();
+        // A label may have a comma.
+        if known.contains(&*self.values) {
+            return Ok(vec![&self.values]);
+        }
+        let wanted: Vec<&str> = self.values.split(',').map(str::trim).collect();
+        match wanted.iter().find(|label| !known.contains(*label)) {
+            // Of an axis that reaches no trial, there is nothing to be known.
+            Some(odd) if !known.is_empty() => {
+                let known: Vec<String> =
+                    known.iter().take(MAX_LABELS).map(|label| format!("`{label}`")).collect();
+                Err(format!("no trial has `{odd}` for `{axis}`; there are {}", known.join(", ")))
+            }
+            Some(_) | None => Ok(wanted),
+        }
     }
 
     fn number(&self, text: &str) -> Result<f64, String> {
         text.trim().parse().map_err(|_| format!("`{}` needs a number, `{text}` is none", self.text))
     }
+}
+
+fn seeds(column: &Column) -> Result<&UInt64Chunked, String> {
+    column.u64().map_err(|error| error.to_string())
 }
 
 impl Relation {

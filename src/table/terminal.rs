@@ -9,6 +9,8 @@ use crate::diagnostic::escape;
 const GAP: &str = "   ";
 /// Labels are broken where they are wider than this, and there is a width to keep to.
 const MAX_LABEL: usize = 28;
+/// Nothing is broken into lines shorter than this.
+const MIN_COLUMN: usize = 8;
 
 /// How a table is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,9 +36,9 @@ impl Table {
     pub fn to_terminal(&self, look: Look) -> String {
         let room = look.width.unwrap_or(usize::MAX);
         let labels: Vec<Drawn> = (0..self.axes.len()).map(|at| self.draw_labels(at, look.width)).collect();
-        let columns: Vec<Drawn> =
-            (0..self.columns.len()).map(|at| self.draw_column(at, look.width)).collect();
         let stub: usize = labels.iter().map(|drawn| drawn.width + GAP.len()).sum();
+        let beside = look.width.map(|width| width.saturating_sub(stub).max(MIN_COLUMN));
+        let columns: Vec<Drawn> = (0..self.columns.len()).map(|at| self.draw_column(at, beside)).collect();
         let mut text = format!("{}\n", escape(&self.name));
         let mut left = columns.as_slice();
         loop {
@@ -67,7 +69,9 @@ impl Table {
     }
 
     fn draw_labels(&self, at: usize, room: Option<usize>) -> Drawn {
-        let limit = room.map_or(usize::MAX, |room| MAX_LABEL.min(room / 3).max(8));
+        // Two thirds for all labels, but no less than can be read.
+        let share = |room: usize| (2 * room / 3 / self.axes.len()).saturating_sub(GAP.len());
+        let limit = room.map_or(usize::MAX, |room| share(room).clamp(MIN_COLUMN, MAX_LABEL));
         let cells: Vec<Vec<String>> =
             self.rows.iter().map(|row| broken(&label(row.labels[at].as_ref()), limit)).collect();
         let heading = broken(&escape(&self.axes[at]), limit.max(widest(&cells)));
@@ -76,9 +80,13 @@ impl Table {
         Drawn { heading, cells, ranks, width, is_label: true }
     }
 
+    /// `room` is what labels leave of the width.
     fn draw_column(&self, at: usize, room: Option<usize>) -> Drawn {
-        let cells: Vec<Vec<String>> =
-            self.rows.iter().map(|row| vec![escape(&row.cells[at].marked_text())]).collect();
+        let cells = self.rows.iter().map(|row| {
+            let text = escape(&row.cells[at].marked_text());
+            broken(&text, room.unwrap_or(usize::MAX))
+        });
+        let cells: Vec<Vec<String>> = cells.collect();
         let heading = escape(&self.columns[at].heading.join(" "));
         let longest = heading.split(' ').map(UnicodeWidthStr::width).max().unwrap_or(0).min(MAX_LABEL);
         let limit = room.map_or(usize::MAX, |_| widest(&cells).max(longest));

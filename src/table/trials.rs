@@ -85,17 +85,31 @@ impl Trials {
         Ok(Self { frame, axes, origins: origins.distinct, seeds })
     }
 
-    /// The rows that a table is made of: of its metrics, and where its rows are the points of an ablation, with these as an axis in
-    /// place of those they stand for.
+    /// The rows that a table is made of: of its metrics, and those of `filters`, which may also ask for axes that reach none; where
+    /// its rows are the points of an ablation, with these as an axis in place of those they stand for.
     ///
     /// # Errors
     /// Where two columns have one name.
     pub fn of<'a>(
         graph: &Graph,
         spec: &TableSpec,
+        filters: &[Filter],
         outcome: impl Fn(InstanceId) -> Outcome<'a>,
     ) -> PolarsResult<Self> {
-        let trials = Self::gather(graph, &spec.metrics(), outcome)?;
+        let mut metrics = spec.metrics();
+        for metric in filters.iter().filter_map(|filter| filter.metric(&graph.axes)) {
+            if !metrics.contains(&metric) {
+                metrics.push(metric);
+            }
+        }
+        let mut trials = Self::gather(graph, &metrics, outcome)?;
+        for axis in filters.iter().filter_map(|filter| filter.axis(&graph.axes)) {
+            if trials.frame.get_column_index(&axis.name).is_none() {
+                let nothing =
+                    Column::full_null(axis.name.as_str().into(), trials.frame.height(), &DataType::String);
+                trials.frame.with_column(nothing)?;
+            }
+        }
         match &spec.form {
             Form::Ablation(ablation) => trials.ablated(graph, ablation),
             Form::Cells | Form::Effects { .. } => Ok(trials),
@@ -255,8 +269,9 @@ impl Trials {
     /// # Errors
     /// What is wrong with a filter, in a sentence.
     pub fn filter(mut self, filters: &[Filter]) -> Result<Self, String> {
-        for filter in filters {
-            let mask = filter.mask(&self)?;
+        // Each looks at all trials, whatever the others leave of them.
+        let masks = filters.iter().map(|filter| filter.mask(&self)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(mask) = masks.into_iter().reduce(|one, other| one & other) {
             self.frame = self.frame.filter(&mask).map_err(|error| error.to_string())?;
         }
         Ok(self)

@@ -21,6 +21,8 @@ pub struct Request {
     pub action: ActionDigest,
     /// The project's root, absolute.
     pub project: PathBuf,
+    /// The commit it is at.
+    pub commit: Option<String>,
     /// The device, as `cpu` or `cuda:0`.
     pub device: String,
     /// Threads it may use.

@@ -15,12 +15,17 @@ use crate::cli::results::Results;
 use crate::graph::{InstanceId, Wire};
 use crate::progress::counted;
 use crate::report::{Chart, Group, MAX_SERIES, MAX_SIDE, Matrix, Picture, Scatter, Series};
+use crate::source::SourceMap;
+use crate::syntax;
 
 /// The most instances of a stage whose tables are read.
 const MAX_READ: usize = 512;
 
 /// The most instances of a stage whose places in the plane, or pictures, are shown.
 const MAX_SHOWN: usize = 24;
+
+/// The most metrics told in a caption.
+const MAX_METRICS: usize = 3;
 
 /// Larger pictures are not taken into the page.
 const MAX_PICTURE_BYTES: u64 = 4 << 20;
@@ -143,6 +148,19 @@ impl Stage<'_> {
         values.collect::<Vec<_>>().join(", ")
     }
 
+    /// The method of an instance, where its stage has a choice of them, and the metrics it reports: ` (Tsne, kept@10 0.631)`.
+    fn told(&self, id: InstanceId) -> String {
+        let canonical = self.results.project.graph.instance(id).params.canonical();
+        let source = SourceMap::new().add("stage", canonical.as_str());
+        let node = syntax::parse(source, &canonical).ok();
+        let method = node.as_ref().and_then(|node| node.child("method")?.name()).map(str::to_owned);
+        let result = self.results.plan.state(id).result();
+        let metrics = result.into_iter().flat_map(|result| &result.metrics);
+        let metrics = metrics.map(|(name, value)| format!("{name} {value:.3}")).take(MAX_METRICS);
+        let told: Vec<String> = method.into_iter().chain(metrics).collect();
+        if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+    }
+
     /// The stage with a point's axis values.
     fn title(&self, point: &str) -> String {
         if point.is_empty() { self.name.to_owned() } else { format!("{}: {point}", self.name) }
@@ -253,6 +271,7 @@ impl Stage<'_> {
             for (id, port, path) in firsts.into_iter().take(MAX_SHOWN) {
                 let title = self.title(&self.point(id));
                 if kind == ArtifactKind::Points {
+                    let title = format!("{title}{}", self.told(id));
                     let scatters = |frame: &DataFrame| scatters(&title, frame, &self.classes(id));
                     figures.scatters.extend(frame(&path).iter().flat_map(scatters));
                 } else if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_PICTURE_BYTES) {

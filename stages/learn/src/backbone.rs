@@ -311,6 +311,35 @@ mod tests {
     }
 
     #[test]
+    fn maxima_of_a_stem_are_over_windows_that_begin_one_pixel_outside() {
+        // Sides of the image, and of the maps after convolution and maximum: 6 becomes 4 as GCC's 96 becomes 49.
+        for (stem, kernel, [side, convolved, pooled]) in
+            [(Stem::Stl, 2, [6, 6, 4]), (Stem::ImageNet, 3, [12, 6, 3])]
+        {
+            let (network, weights) = weights(Backbone::ResNet18 { stem }, 1);
+            let image = (0..side * side).map(|at| (1.7 * at as f32 + (at as f32).sqrt()).sin()).collect();
+            let image = crate::rows::upload(image, [1, 1, side, side], &BurnDevice::flex());
+            // The map after some steps: cells of a grid of as many are its pixels, each with 64 channels.
+            let map = |steps: usize, side: usize| {
+                let part = Network { steps: network.steps[..steps].to_vec(), grid: side };
+                host(part.forward(&mut weights.clone(), image.clone(), Mode::Observe))
+            };
+            let before = map(1, convolved);
+            let window = |at: usize| (2 * at).saturating_sub(1)..(2 * at + kernel - 1).min(convolved);
+            let mut expected = Vec::new();
+            for (y, x) in (0..pooled).flat_map(|y| (0..pooled).map(move |x| (y, x))) {
+                for channel in 0..64 {
+                    let pixels = window(y).flat_map(|row| window(x).map(move |column| (row, column)));
+                    let values =
+                        pixels.map(|(row, column)| before[(row * convolved + column) * 64 + channel]);
+                    expected.push(values.fold(f32::MIN, f32::max));
+                }
+            }
+            assert_eq!(map(2, pooled), expected, "{stem:?}");
+        }
+    }
+
+    #[test]
     fn features_are_of_the_promised_size_for_every_backbone_and_stem() {
         for (backbone, side) in [
             (Backbone::SmallCnn { width: 4, grid: 1 }, 28),

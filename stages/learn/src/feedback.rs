@@ -211,6 +211,20 @@ impl NeighbourGraph {
         self.weight[row as usize]
     }
 
+    /// The weights of the first `shown` that each of B rows lists, `[B, shown]` row by row.
+    pub fn weights(&self, rows: &[u32], shown: usize) -> Vec<f32> {
+        rows.iter().flat_map(|&row| &self.list(row)[..shown]).map(|&other| self.weight(other)).collect()
+    }
+
+    /// The entries of the Laplacian between B rows and first themselves, then the nearest each of them lists, then the second, to
+    /// the one in place `shown`: `[B, (1 + shown) B]` row by row.
+    pub fn laplacians(&self, rows: &[u32], shown: usize) -> Vec<f32> {
+        let nth = |place: usize| rows.iter().map(move |&row| self.list(row)[place]);
+        let columns: Vec<u32> = rows.iter().copied().chain((0..shown).flat_map(nth)).collect();
+        let entries = |&row: &u32| columns.iter().map(move |&other| self.laplacian(row, other));
+        rows.iter().flat_map(entries).collect()
+    }
+
     /// The entry of the normalised Laplacian I − D^-½ A D^-½ of the undirected graph without loops.
     pub fn laplacian(&self, a: u32, b: u32) -> f32 {
         if a == b {

@@ -30,8 +30,8 @@ use crate::schedule::Schedule;
 use crate::training::{Curriculum, Training};
 use learner::Learner;
 
-pub use gcc::LossWeights;
-pub use recipe::{Loss, Partner, Recipe, Rgc, Term};
+pub use gcc::{Gcc, LossWeights};
+pub use recipe::{Loss, Objective, Partner, Recipe, RgcForm};
 pub use selection::Selection;
 
 /// Trains an encoder without labels, on the train and unlabelled splits; test images are never seen.
@@ -40,7 +40,7 @@ pub use selection::Selection;
 /// encoder. Methods that make a graph, and a selection by label, also write `progress`, of columns `epoch`, `measure`, `value`:
 /// `purity@1` and `purity@k` of each graph (the share of the neighbours in these places that have the image's class), `acc` of
 /// each look at the cluster head; labels are read for that alone. A selection by label also writes `metrics`: `oracle` 1, and
-/// the `epoch` and `acc` selected. With `schedule: Constant` there is `state` too, from which a training of more epochs goes on.
+/// the `epoch` and `acc` selected; `oracle` 0 where there are no labels to select by, and the network is the last. With `schedule: Constant` there is `state` too, from which a training of more epochs goes on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
@@ -114,44 +114,11 @@ pub enum Method {
     /// `Cluster(method: Head())`. A last, partial batch of an epoch is kept. Defaults are the program's
     /// (`mynameischaos/GCC` @ 530c11b), which go with 1000 epochs, `Sgd(lr: 0.4, weight_decay: 0.0001)` and
     /// `Cosine(final_lr: 0.0004, every: Epoch)`.
-    Gcc {
-        /// Number of clusters; without one, the number of classes.
-        #[serde(default)]
-        clusters: Option<usize>,
-        /// τ of the contrasts of representations.
-        #[serde(default = "gcc::temperature")]
-        temperature: f64,
-        /// From features to z.
-        #[serde(default = "gcc::projector")]
-        projector: Mlp,
-        /// The graph.
-        #[serde(default)]
-        graph: GraphFeedback,
-        /// Epochs before the contrasts over the graph; without, until there is one.
-        #[serde(default)]
-        pretext_epochs: Option<usize>,
-        /// Whether representations are contrasted over the graph at all; otherwise the first phase's loss goes on.
-        #[serde(default = "gcc::on")]
-        graph_contrast: bool,
-        /// The formula of that contrast.
-        #[serde(default)]
-        form: Rgc,
-        /// With whom an image is to share its cluster.
-        #[serde(default)]
-        partner: Partner,
-        /// What the losses count.
-        #[serde(default)]
-        weights: LossWeights,
-        /// With `unlabelled_epochs`: the number of train images that stand before the unlabelled ones. When these go, as released
-        /// everything after that place is given the features of the unlabelled image in its place, for one graph: 5000 on
-        /// STL-10. Without, images keep their own.
-        #[serde(default)]
-        misplace_from: Option<usize>,
-    },
+    Gcc(Gcc),
     /// Objectives of one's own, all at once.
     Custom {
         /// What is learned from.
-        objectives: Vec<Term>,
+        objectives: Vec<Objective>,
         /// From features to z; without, z is the features.
         #[serde(default)]
         projector: Option<Mlp>,
@@ -162,7 +129,7 @@ pub enum Method {
         #[serde(default)]
         clusters: Option<usize>,
         /// Whether both views of the images go through the network as one batch, so that batch norms see both.
-        #[serde(default = "gcc::on")]
+        #[serde(default = "on")]
         together: bool,
         /// Whether an epoch ends before a batch that would be smaller than the others.
         #[serde(default)]
@@ -192,6 +159,10 @@ fn temperature() -> f64 {
     0.5
 }
 
+fn on() -> bool {
+    true
+}
+
 fn epochs() -> usize {
     200
 }
@@ -216,32 +187,7 @@ impl Method {
             Self::NnClr { queue, temperature, projector, predictor } => {
                 Some(nnclr::recipe(*temperature, *queue, projector, predictor))
             }
-            &Self::Gcc {
-                clusters,
-                temperature,
-                ref projector,
-                graph,
-                pretext_epochs,
-                graph_contrast,
-                form,
-                partner,
-                weights,
-                misplace_from,
-            } => {
-                let gcc = gcc::Gcc {
-                    clusters,
-                    temperature,
-                    projector,
-                    graph,
-                    pretext_epochs,
-                    graph_contrast,
-                    form,
-                    partner,
-                    weights,
-                    misplace_from,
-                };
-                Some(gcc.recipe())
-            }
+            Self::Gcc(gcc) => Some(gcc.recipe()),
             Self::Custom { objectives, projector, predictor, clusters, together, drop_last, graph } => {
                 Some(Recipe {
                     projector: projector.clone(),
@@ -263,7 +209,7 @@ impl Method {
         match self {
             Self::Custom { .. } | Self::Untrained => {}
             // A preset's fields have the meanings, and so the bounds, of the objectives they become, under other names.
-            Self::SimClr { .. } | Self::NnClr { .. } | Self::Gcc { .. } => {
+            Self::SimClr { .. } | Self::NnClr { .. } | Self::Gcc(_) => {
                 for error in &mut errors {
                     let objective = error.path.strip_prefix("method.objectives[");
                     let field = match objective.and_then(|rest| rest.split_once("].")) {
@@ -299,6 +245,35 @@ impl Pretrain {
             drop_last,
             unlabelled_epochs: self.unlabelled_epochs,
         }
+    }
+
+    /// How images are prepared for the network.
+    fn preprocess(&self, images: &ImageSet) -> Result<ChannelStats, StageError> {
+        let Some(stats) = &self.normalise else { return Ok(images.channel_stats()) };
+        let (channels, given) = (images.channels(), stats.mean.len());
+        if channels != given {
+            let reason = format!("its images have {channels} channels, and `normalise` is for {given}");
+            return Err(StageError::input("images", reason));
+        }
+        Ok(stats.clone())
+    }
+
+    /// The network the recipe needs for these images.
+    fn architecture(&self, recipe: Option<&Recipe>, images: &ImageSet) -> Result<Architecture, StageError> {
+        let clusters = recipe.filter(|recipe| recipe.has_clusters());
+        let clusters = clusters.map(|recipe| recipe.clusters.unwrap_or(images.classes.len()));
+        if clusters.is_some_and(|clusters| clusters < 2) {
+            let reason =
+                "it has fewer than two classes, so the number of clusters is unknown; set `clusters`";
+            return Err(StageError::input("images", reason));
+        }
+        Ok(Architecture {
+            backbone: self.backbone,
+            channels: images.channels(),
+            projector: recipe.and_then(|recipe| recipe.projector.clone()),
+            predictor: recipe.and_then(|recipe| recipe.predictor.clone()),
+            clusters,
+        })
     }
 
     /// Whether figures are taken on the way.
@@ -339,7 +314,7 @@ impl Stage for Pretrain {
         errors.extend(self.backbone.validate("backbone"));
         errors.extend(self.training(false).validate());
         errors.extend(self.views.validate("views"));
-        errors.extend(self.select.validate("select"));
+        errors.extend(self.select.validate("select", self.epochs));
         if let Some(ChannelStats { mean, std }) = &self.normalise {
             let good =
                 mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std > 0.0);
@@ -374,34 +349,9 @@ impl Stage for Pretrain {
     fn run(&self, job: &mut Job<'_>) -> Result<(), StageError> {
         let device = device::open(job.device())?;
         let images = Arc::new(ImageSet::from_job(job, "images")?);
-        let preprocess = match &self.normalise {
-            Some(stats) if stats.mean.len() != images.channels() => {
-                let reason = format!(
-                    "its images have {} channels, and `normalise` is for {}",
-                    images.channels(),
-                    stats.mean.len()
-                );
-                return Err(StageError::input("images", reason));
-            }
-            Some(stats) => stats.clone(),
-            None => images.channel_stats(),
-        };
         let recipe = self.method.recipe();
-        let clusters = recipe.as_ref().filter(|recipe| recipe.has_clusters());
-        let clusters = clusters.map(|recipe| recipe.clusters.unwrap_or(images.classes.len()));
-        if clusters.is_some_and(|clusters| clusters < 2) {
-            let reason =
-                "it has fewer than two classes, so the number of clusters is unknown; set `clusters`";
-            return Err(StageError::input("images", reason));
-        }
-        let architecture = Architecture {
-            backbone: self.backbone,
-            channels: images.channels(),
-            projector: recipe.as_ref().and_then(|recipe| recipe.projector.clone()),
-            predictor: recipe.as_ref().and_then(|recipe| recipe.predictor.clone()),
-            clusters,
-        };
-        let mut encoder = Encoder::new(architecture, preprocess, job.seed(), &device);
+        let architecture = self.architecture(recipe.as_ref(), &images)?;
+        let mut encoder = Encoder::new(architecture, self.preprocess(&images)?, job.seed(), &device);
         let Some(recipe) = recipe else {
             encoder.write(job.output("encoder"))?;
             return write_curve(&[], job.output("curve"));
@@ -420,9 +370,12 @@ impl Stage for Pretrain {
             learner.progress().write(path)?;
         }
         let selected = learner.select(&mut encoder);
+        if self.select.is_oracle() && selected.is_none() {
+            job.log("there are no labels to select by, or too many classes: the last network is the result");
+        }
         if let Some(path) = job.optional_output(METRICS) {
             let mut metrics = Metrics::default();
-            metrics.insert("oracle", 1.0);
+            metrics.insert("oracle", if selected.is_some() { 1.0 } else { 0.0 });
             if let Some(best) = selected {
                 metrics.insert("epoch", best.epoch as f64);
                 metrics.insert("acc", best.acc);

@@ -18,8 +18,8 @@ use crate::head::Mlp;
 /// Reads a safetensors file and writes the `encoder`. A file that `ablate get` has exported says itself what it holds. Of others, as
 /// of PyTorch's `safetensors.torch.save_file(model.state_dict(), path)`, `network` says it, and `names` how they call its parts:
 /// torchvision's ResNets are `names: {"backbone.": ""}`, GCC's checkpoints
-/// `names: {"backbone.": "backbone.", "projector.": "contrastive_head.", "cluster_head.": "cluster_head.0."}`. Tensors that the
-/// network has no use for are left out.
+/// `names: {"backbone.": "backbone.", "projector.": "contrastive_head.", "cluster_head.": "cluster_head.0."}` with
+/// `modules: {"downsample": "shortcut"}`. Tensors that the network has no use for are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrained {
@@ -32,6 +32,10 @@ pub struct Pretrained {
     /// `cluster_head.`. What is not listed is called as in an encoder.
     #[serde(default)]
     pub names: BTreeMap<String, String>,
+    /// How modules are called in the file, for each that is called otherwise than in an encoder, as `{"downsample": "shortcut"}`;
+    /// a module is a part of a name between dots.
+    #[serde(default)]
+    pub modules: BTreeMap<String, String>,
 }
 
 /// What a network is made of.
@@ -139,10 +143,14 @@ impl Pretrained {
             }
             None => Encoder::described(&tensors, &device)?,
         };
+        let modules = |rest: &str| {
+            let module = |ours| self.modules.get(ours).map_or(ours, String::as_str);
+            rest.split('.').map(module).collect::<Vec<_>>().join(".")
+        };
         let called = |name: &str| {
             let listed =
                 self.names.iter().find_map(|(ours, theirs)| Some((theirs, name.strip_prefix(ours)?)));
-            listed.map_or_else(|| name.to_owned(), |(theirs, rest)| format!("{theirs}{rest}"))
+            listed.map_or_else(|| modules(name), |(theirs, rest)| format!("{theirs}{}", modules(rest)))
         };
         encoder.weights.load_as(called, &tensors)?;
         Ok(encoder)

@@ -25,7 +25,7 @@ use crate::losses::confidence_cross_entropy;
 use crate::optimiser::{Optimiser, OptimiserState};
 use crate::rows::upload;
 use crate::schedule::Schedule;
-use crate::training::{Objective, Pass, Training, seen_rows};
+use crate::training::{Pass, Task, Training, seen_rows};
 use crate::weights::{Mode, Weights};
 
 /// Trains backbone and cluster head on their own confident predictions, on the train and unlabelled splits; test images
@@ -267,7 +267,7 @@ struct SelfLabelling {
     shadow: Option<(f64, Weights)>,
 }
 
-impl Objective for SelfLabelling {
+impl Task for SelfLabelling {
     fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>> {
         let [weak, strong] = pass.views else { unreachable!("the stage asks for two views") };
         let mut logits = |view: &Tensor<4>, mode| {

@@ -1,6 +1,6 @@
 //! How an encoder is trained: what Pretrain and SelfLabel have in common.
 //!
-//! A stage brings an objective; the images, their views, gradients and the learning rate are seen to here, and the loop is
+//! A stage brings a task; the images, their views, gradients and the learning rate are seen to here, and the loop is
 //! that of [`Course`].
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::schedule::Schedule;
 use crate::weights::host;
 
 /// What a network is trained for.
-pub trait Objective {
+pub trait Task {
     /// The loss of one step, one element; `None` where the step has nothing to learn from.
     fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>>;
 
@@ -58,7 +58,7 @@ pub trait Objective {
     }
 }
 
-/// What an objective wants to be shown, beside the views the stage asks for.
+/// What a task wants to be shown, beside the views the stage asks for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Views of the neighbours of each image.
@@ -162,21 +162,21 @@ impl Curriculum {
 struct State<'a> {
     encoder: &'a mut Encoder,
     optimiser: OptimiserState,
-    objective: &'a mut dyn Objective,
+    task: &'a mut dyn Task,
 }
 
 impl Trained for State<'_> {
     fn store(&self) -> Tensors {
         let tensors = self.encoder.weights.store("weights/", Tensors::new());
         let tensors = self.optimiser.store("optimiser/", tensors);
-        self.objective.store("objective/", tensors)
+        self.task.store("objective/", tensors)
     }
 
     fn load(&mut self, tensors: &Tensors) -> Result<(), BadArtifact> {
         let mut weights = self.encoder.weights.clone();
         weights.load("weights/", tensors)?;
         let optimiser = self.optimiser.load(&weights, "optimiser/", tensors)?;
-        self.objective.load("objective/", tensors)?;
+        self.task.load("objective/", tensors)?;
         (self.encoder.weights, self.optimiser) = (weights, optimiser);
         Ok(())
     }
@@ -186,11 +186,11 @@ impl State<'_> {
     /// Takes a step, and returns its loss; 0 where there was nothing to learn from. Nothing moves where the loss is not finite.
     fn step(&mut self, epoch: usize, rows: &[u32], views: &[Tensor<4>], lr: f64) -> f32 {
         let mut pass = Pass { encoder: self.encoder, epoch, rows, views };
-        let Some(loss) = self.objective.loss(&mut pass) else { return 0.0 };
+        let Some(loss) = self.task.loss(&mut pass) else { return 0.0 };
         let value = host(loss.clone().without_autodiff())[0];
         if value.is_finite() {
             self.optimiser.step(&mut self.encoder.weights, loss.backward(), lr);
-            self.objective.after_step(self.encoder);
+            self.task.after_step(self.encoder);
         }
         value
     }
@@ -241,13 +241,13 @@ impl Training {
     /// there are fewer images.
     ///
     /// # Errors
-    /// As [`Course::run`], and where there are fewer than two images, or the views do not fit them; what the objective fails
+    /// As [`Course::run`], and where there are fewer than two images, or the views do not fit them; what the task fails
     /// with.
     pub fn run(
         &self,
         job: &mut Job<'_>,
         encoder: &mut Encoder,
-        objective: &mut dyn Objective,
+        task: &mut dyn Task,
         images: &Arc<ImageSet>,
     ) -> Result<Vec<Point>, StageError> {
         let curriculum = Curriculum::new(images, self.unlabelled_epochs)?;
@@ -262,7 +262,7 @@ impl Training {
             lr: self.optimiser.lr(),
             schedule: self.schedule,
         };
-        let mut state = State { encoder, optimiser: OptimiserState::new(self.optimiser), objective };
+        let mut state = State { encoder, optimiser: OptimiserState::new(self.optimiser), task };
         let (mut batches, mut waited, started) = (None, Duration::ZERO, Instant::now());
         let curve = course.run(job, &mut state, |job, state, at, lr| {
             let from = ablate_data::Position { epoch: at.epoch as u32, step: at.step };
@@ -270,7 +270,7 @@ impl Training {
             let drawn = match batches.as_mut().and_then(Iterator::next) {
                 Some(drawn) => drawn,
                 None => {
-                    let Wanted { neighbours, until } = state.objective.wanted(at.epoch);
+                    let Wanted { neighbours, until } = state.task.wanted(at.epoch);
                     let (loader, last) =
                         if at.epoch < change { (&first, change) } else { (&then, self.epochs) };
                     let loader = match neighbours {
@@ -288,7 +288,7 @@ impl Training {
             let views: Vec<_> = drawn.views.into_iter().map(|view| state.encoder.upload(view)).collect();
             let loss = state.step(at.epoch, &drawn.rows, &views, lr);
             if loss.is_finite() && at.step + 1 == at.steps {
-                state.objective.after_epoch(at.epoch, state.encoder, job)?;
+                state.task.after_epoch(at.epoch, state.encoder, job)?;
             }
             Ok(loss)
         })?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ablate_data::ChannelStats;
-use ablate_learn::backbone::Backbone;
+use ablate_learn::backbone::{Backbone, Stem};
 use ablate_learn::encoder::{Architecture, Encoder};
 use ablate_learn::head::{Mlp, Norm};
 use ablate_learn::pretrained::{Parts, Pretrained};
@@ -31,7 +31,8 @@ fn encoder() -> Encoder {
 }
 
 fn import() -> Pretrained {
-    Pretrained { file: PathBuf::from("net.safetensors"), network: None, names: BTreeMap::new() }
+    let (names, modules) = (BTreeMap::new(), BTreeMap::new());
+    Pretrained { file: PathBuf::from("net.safetensors"), network: None, names, modules }
 }
 
 /// The names of GCC's program.
@@ -70,6 +71,29 @@ fn tensors_of_other_names_find_their_places() {
     let misnamed = bench.run(&told, Run::of(&[], 1)).message();
     assert_eq!(misnamed, "net.safetensors: it has no tensor `cluster_head.bias`");
     bench.run(&Pretrained { names: theirs(), ..told }, Run::of(&[], 1)).done();
+    let [before, after] = ["ours", "Pretrained/encoder"].map(|name| std::fs::read(bench.path(name)).unwrap());
+    assert_eq!(before, after);
+}
+
+#[test]
+fn modules_of_other_names_find_their_places() {
+    let bench = Workbench::new();
+    let parts = Parts { backbone: Backbone::ResNet18 { stem: Stem::Cifar }, projector: None, ..parts() };
+    let Parts { backbone, projector, predictor, clusters, preprocess } = parts.clone();
+    let architecture = Architecture { backbone, channels: 3, projector, predictor, clusters };
+    Encoder::new(architecture, preprocess, 3, &Device::flex()).write(&bench.path("ours")).unwrap();
+    let ours = Tensors::read(&bench.path("ours")).unwrap();
+    let state_dict = ours.iter().fold(Tensors::new(), |all, (name, tensor)| {
+        let theirs = name.replace("downsample", "shortcut").replace("cluster_head", "head");
+        all.with(theirs, tensor.shape(), tensor.data().clone())
+    });
+    state_dict.write(&bench.path("net.safetensors")).unwrap();
+    let names = BTreeMap::from([("cluster_head.".to_owned(), "head.".to_owned())]);
+    let told = Pretrained { network: Some(parts), names, ..import() };
+    let misnamed = bench.run(&told, Run::of(&[], 1)).message();
+    assert!(misnamed.contains("it has no tensor `backbone.layer2.0.downsample."), "{misnamed}");
+    let modules = BTreeMap::from([("downsample".to_owned(), "shortcut".to_owned())]);
+    bench.run(&Pretrained { modules, ..told }, Run::of(&[], 1)).done();
     let [before, after] = ["ours", "Pretrained/encoder"].map(|name| std::fs::read(bench.path(name)).unwrap());
     assert_eq!(before, after);
 }

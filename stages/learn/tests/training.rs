@@ -25,7 +25,10 @@ fn with_images(train: usize, test: usize) -> Workbench {
 }
 
 fn stage<S: Stage>(text: &str) -> S {
-    ron::from_str(text).unwrap()
+    // As pipelines are read.
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
+    options.from_str(text).unwrap()
 }
 
 const SIMCLR: &str =

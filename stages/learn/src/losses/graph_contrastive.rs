@@ -145,7 +145,8 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    const TAU: f64 = 0.1;
+    /// The program's τ, and another.
+    const TEMPERATURES: [f64; 2] = [0.1, 0.5];
 
     type Rows = Vec<Vec<f64>>;
 
@@ -161,27 +162,27 @@ mod tests {
         (0..5).map(|i| (0..3).map(|t| (3.0 / (4.0 + ((i + t) % 3) as f64)).sqrt()).collect()).collect()
     }
 
-    fn slow_onesided(z: &[Vec<f64>], z_prime: &[Vec<f64>]) -> f64 {
+    fn slow_onesided(z: &[Vec<f64>], z_prime: &[Vec<f64>], temperature: f64) -> f64 {
         let (z, z_prime) = (unit(z.to_vec()), unit(z_prime.to_vec()));
         let loss = |i: usize| {
-            let to = |row: &Vec<f64>| (dot(&z[i], row) / TAU).exp();
+            let to = |row: &Vec<f64>| (dot(&z[i], row) / temperature).exp();
             let candidates: f64 = z.iter().chain(&z_prime).map(to).sum();
             -(to(&z_prime[i]) / candidates).ln()
         };
         (0..z.len()).map(loss).sum::<f64>() / z.len() as f64
     }
 
-    fn slow_rgc(z: &[Vec<f64>], z_prime: &[Vec<f64>], n: &[Rows], w: &[Vec<f64>]) -> f64 {
+    fn slow_rgc(z: &[Vec<f64>], z_prime: &[Vec<f64>], n: &[Rows], w: &[Vec<f64>], temperature: f64) -> f64 {
         let (z, z_prime) = (unit(z.to_vec()), unit(z_prime.to_vec()));
         let n: Vec<Rows> = n.iter().map(|rows| unit(rows.clone())).collect();
         let loss = |i: usize| {
             let (mut above, mut below) = (0.0, 0.0);
             for j in 0..z.len() {
-                below += (dot(&z[i], &z[j]) / TAU).exp();
-                let own_view = (dot(&z[i], &z_prime[j]) / TAU).exp();
+                below += (dot(&z[i], &z[j]) / temperature).exp();
+                let own_view = (dot(&z[i], &z_prime[j]) / temperature).exp();
                 *(if i == j { &mut above } else { &mut below }) += own_view;
                 for (t, n) in n.iter().enumerate() {
-                    let near = (w[j][t] * dot(&z[i], &n[j]) / TAU).exp();
+                    let near = (w[j][t] * dot(&z[i], &n[j]) / temperature).exp();
                     *(if i == j { &mut above } else { &mut below }) +=
                         if i == j { w[i][t] * near } else { near };
                 }
@@ -205,13 +206,18 @@ mod tests {
         (0..5).flat_map(|i| (0..5).chain(2..5).map(move |j| entry(i, j))).collect()
     }
 
-    fn slow_published(anchors: &[Vec<f64>], columns: &[Vec<f64>], laplacian: &[f32]) -> f64 {
+    fn slow_published(
+        anchors: &[Vec<f64>],
+        columns: &[Vec<f64>],
+        laplacian: &[f32],
+        temperature: f64,
+    ) -> f64 {
         let (anchors, columns) = (unit(anchors.to_vec()), unit(columns.to_vec()));
         let loss = |(anchor, laplacian): (&Vec<f64>, &[f32])| {
             let terms = columns
                 .iter()
                 .zip(laplacian)
-                .map(|(column, &l)| ((dot(anchor, column) / TAU).exp(), f64::from(l)));
+                .map(|(column, &l)| ((dot(anchor, column) / temperature).exp(), f64::from(l)));
             let above: f64 = terms.clone().filter(|(_, l)| *l < 0.0).map(|(e, l)| -l * e).sum();
             let below: f64 = terms.filter(|(_, l)| *l == 0.0).map(|(e, _)| e).sum();
             -(above / below).ln()
@@ -219,13 +225,15 @@ mod tests {
         anchors.iter().zip(laplacian.chunks(columns.len())).map(loss).sum::<f64>() / anchors.len() as f64
     }
 
-    fn slow_agc(o: &[Vec<f64>], r: &[Vec<f64>]) -> f64 {
+    fn slow_agc(o: &[Vec<f64>], r: &[Vec<f64>], temperature: f64) -> f64 {
         let columns = |rows: &[Vec<f64>]| {
             unit((0..rows[0].len()).map(|k| rows.iter().map(|row| row[k]).collect()).collect())
         };
         let (o, r) = (columns(o), columns(r));
-        let loss =
-            |a: usize| -(dot(&o[a], &r[a]).exp() / r.iter().map(|r| dot(&o[a], r).exp()).sum::<f64>()).ln();
+        let loss = |a: usize| {
+            let to = |column: &Vec<f64>| (dot(&o[a], column) / temperature).exp();
+            -(to(&r[a]) / r.iter().map(to).sum::<f64>()).ln()
+        };
         (0..o.len()).map(loss).sum::<f64>() / o.len() as f64
     }
 
@@ -252,47 +260,68 @@ mod tests {
     #[test]
     fn simclr_from_one_side_equals_its_formula_and_gradient() {
         let (z, z_prime) = views();
-        agree(simclr_onesided(tensor(&z), tensor(&z_prime), TAU), slow_onesided(&z, &z_prime));
-        check_gradient(&z, |x| simclr_onesided(x, tensor(&z_prime), TAU), |x| slow_onesided(x, &z_prime));
-        check_gradient(&z_prime, |x| simclr_onesided(tensor(&z), x, TAU), |x| slow_onesided(&z, x));
+        for tau in TEMPERATURES {
+            let loss = |z: Tensor<2>, z_prime: Tensor<2>| simclr_onesided(z, z_prime, tau);
+            let slow = |z: &[Vec<f64>], z_prime: &[Vec<f64>]| slow_onesided(z, z_prime, tau);
+            agree(loss(tensor(&z), tensor(&z_prime)), slow(&z, &z_prime));
+            check_gradient(&z, |x| loss(x, tensor(&z_prime)), |x| slow(x, &z_prime));
+            check_gradient(&z_prime, |x| loss(tensor(&z), x), |x| slow(&z, x));
+        }
     }
 
     #[test]
     fn rgc_equals_its_formula_and_gradient() {
         let ((z, z_prime), n, w) = (views(), neighbours(), weights());
         let tensors = |n: &[Rows]| n.iter().map(|rows| tensor(rows)).collect::<Vec<_>>();
-        let loss = |z: Tensor<2>, z_prime: Tensor<2>| rgc(z, z_prime, &tensors(&n), tensor(&w), TAU);
-        agree(loss(tensor(&z), tensor(&z_prime)), slow_rgc(&z, &z_prime, &n, &w));
-        check_gradient(&z, |x| loss(x, tensor(&z_prime)), |x| slow_rgc(x, &z_prime, &n, &w));
-        check_gradient(&z_prime, |x| loss(tensor(&z), x), |x| slow_rgc(&z, x, &n, &w));
-        let with = |x: Rows| [n[0].clone(), x, n[2].clone()];
-        let fast = |x: Tensor<2>| {
-            rgc(tensor(&z), tensor(&z_prime), &[tensor(&n[0]), x, tensor(&n[2])], tensor(&w), TAU)
-        };
-        check_gradient(&n[1], fast, |x| slow_rgc(&z, &z_prime, &with(x.to_vec()), &w));
+        for tau in TEMPERATURES {
+            let loss =
+                |z: Tensor<2>, z_prime: Tensor<2>, n: &[Tensor<2>]| rgc(z, z_prime, n, tensor(&w), tau);
+            let slow = |z: &[Vec<f64>], z_prime: &[Vec<f64>], n: &[Rows]| slow_rgc(z, z_prime, n, &w, tau);
+            agree(loss(tensor(&z), tensor(&z_prime), &tensors(&n)), slow(&z, &z_prime, &n));
+            check_gradient(&z, |x| loss(x, tensor(&z_prime), &tensors(&n)), |x| slow(x, &z_prime, &n));
+            check_gradient(&z_prime, |x| loss(tensor(&z), x, &tensors(&n)), |x| slow(&z, x, &n));
+            for (t, block) in n.iter().enumerate() {
+                let fast = |x: Tensor<2>| {
+                    let mut moved = tensors(&n);
+                    moved[t] = x;
+                    loss(tensor(&z), tensor(&z_prime), &moved)
+                };
+                let slow = |x: &[Vec<f64>]| {
+                    let mut moved = n.clone();
+                    moved[t] = x.to_vec();
+                    slow(&z, &z_prime, &moved)
+                };
+                check_gradient(block, fast, slow);
+            }
+        }
     }
 
     #[test]
     fn the_published_rgc_equals_its_formula_and_gradient() {
         let (z, columns, laplacian) = (views().0, waves(8, 6, 1.1, 0.6, 0.4), laplacian());
-        let loss = |z: Tensor<2>, columns: Tensor<2>| rgc_published(z, columns, &laplacian, TAU).unwrap();
-        agree(loss(tensor(&z), tensor(&columns)), slow_published(&z, &columns, &laplacian));
-        check_gradient(&z, |x| loss(x, tensor(&columns)), |x| slow_published(x, &columns, &laplacian));
-        check_gradient(&columns, |x| loss(tensor(&z), x), |x| slow_published(&z, x, &laplacian));
         // An anchor without neighbours among the columns is left out, and there may be no other.
         let mut lonely = laplacian.clone();
         lonely[..8].iter_mut().for_each(|l| *l = l.max(0.0));
-        let found = rgc_published(tensor(&z), tensor(&columns), &lonely, TAU).unwrap();
-        agree(found, slow_published(&z[1..], &columns, &laplacian[8..]));
-        assert!(rgc_published(tensor(&z), tensor(&columns), &[0.0; 40], TAU).is_none());
+        for tau in TEMPERATURES {
+            let loss = |z: Tensor<2>, columns: Tensor<2>| rgc_published(z, columns, &laplacian, tau).unwrap();
+            let slow = |z: &[Vec<f64>], columns: &[Vec<f64>]| slow_published(z, columns, &laplacian, tau);
+            agree(loss(tensor(&z), tensor(&columns)), slow(&z, &columns));
+            check_gradient(&z, |x| loss(x, tensor(&columns)), |x| slow(x, &columns));
+            check_gradient(&columns, |x| loss(tensor(&z), x), |x| slow(&z, x));
+            let found = rgc_published(tensor(&z), tensor(&columns), &lonely, tau).unwrap();
+            agree(found, slow_published(&z[1..], &columns, &laplacian[8..], tau));
+            assert!(rgc_published(tensor(&z), tensor(&columns), &[0.0; 40], tau).is_none());
+        }
     }
 
     #[test]
     fn contrast_and_entropy_of_clusters_equal_their_formulas_and_gradients() {
         let (o, r) = (probabilities(0.2), probabilities(0.5));
-        agree(agc(tensor(&o), tensor(&r), 1.0), slow_agc(&o, &r));
-        check_gradient(&o, |x| agc(x, tensor(&r), 1.0), |x| slow_agc(x, &r));
-        check_gradient(&r, |x| agc(tensor(&o), x, 1.0), |x| slow_agc(&o, x));
+        for tau in [0.5, 1.0] {
+            agree(agc(tensor(&o), tensor(&r), tau), slow_agc(&o, &r, tau));
+            check_gradient(&o, |x| agc(x, tensor(&r), tau), |x| slow_agc(x, &r, tau));
+            check_gradient(&r, |x| agc(tensor(&o), x, tau), |x| slow_agc(&o, x, tau));
+        }
         agree(cluster_entropy(tensor(&o)), slow_entropy(&o));
         check_gradient(&o, cluster_entropy, slow_entropy);
     }

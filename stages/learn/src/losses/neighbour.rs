@@ -30,15 +30,50 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
+    /// The formula, a term at a time: each neighbour is paired with the prediction of the other view, and all other
+    /// neighbours and predictions are candidates too, for either of the pair.
+    fn slow(
+        n: &[Vec<f64>],
+        n_prime: &[Vec<f64>],
+        p: &[Vec<f64>],
+        p_prime: &[Vec<f64>],
+        temperature: f64,
+    ) -> f64 {
+        let contrast = |n: &[Vec<f64>], p: &[Vec<f64>]| {
+            let (n, p) = (unit(n.to_vec()), unit(p.to_vec()));
+            let weight = |a: &[f64], b: &[f64]| (dot(a, b) / temperature).exp();
+            let mut sum = 0.0;
+            for i in 0..n.len() {
+                for (own, other) in [(&n, &p), (&p, &n)] {
+                    let mut candidates = 0.0;
+                    for k in 0..n.len() {
+                        candidates += weight(&own[i], &other[k]);
+                        if k != i {
+                            candidates += weight(&own[i], &own[k]);
+                        }
+                    }
+                    sum -= (weight(&n[i], &p[i]) / candidates).ln();
+                }
+            }
+            sum / (2 * n.len()) as f64
+        };
+        (contrast(n, p_prime) + contrast(n_prime, p)) / 2.0
+    }
+
     #[test]
-    fn it_pairs_each_view_with_the_neighbour_of_the_other() {
-        let rows = |c: f64| tensor(&waves(4, 5, 0.7, 1.3, c));
-        let loss = value(nnclr(rows(0.1), rows(0.9), rows(1.7), rows(2.6), 0.1));
-        let there = value(nt_xent(rows(0.1), rows(2.6), 0.1));
-        let back = value(nt_xent(rows(0.9), rows(1.7), 0.1));
-        assert!((loss - (there + back) / 2.0).abs() < 1e-6);
-        let swapped = value(nnclr(rows(0.9), rows(0.1), rows(2.6), rows(1.7), 0.1));
-        assert!((loss - swapped).abs() < 1e-6, "views may be swapped");
+    fn it_equals_its_formula_and_gradient() {
+        let [n, n_prime, p, p_prime] =
+            [(0.7, 0.1), (1.1, 0.9), (0.5, 1.7), (0.9, 2.6)].map(|(a, c)| waves(4, 5, a, 1.3, c));
+        for temperature in [0.1, 0.5] {
+            let loss = |p: Tensor<2>, p_prime: Tensor<2>| {
+                nnclr(tensor(&n), tensor(&n_prime), p, p_prime, temperature)
+            };
+            let slow = |p: &[Vec<f64>], p_prime: &[Vec<f64>]| slow(&n, &n_prime, p, p_prime, temperature);
+            let (found, expected) = (value(loss(tensor(&p), tensor(&p_prime))), slow(&p, &p_prime));
+            assert!((found - expected).abs() < 1e-4 * expected, "τ {temperature}: {found}, not {expected}");
+            check_gradient(&p, |x| loss(x, tensor(&p_prime)), |x| slow(x, &p_prime));
+            check_gradient(&p_prime, |x| loss(tensor(&p), x), |x| slow(&p, x));
+        }
     }
 
     #[test]

@@ -8,14 +8,14 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
 use super::nnclr::SupportSet;
-use super::recipe::{Loss, Needs, Partner, Recipe, Rgc, Term};
+use super::recipe::{Loss, Needs, Objective, Partner, Recipe, RgcForm};
 use super::selection::{Best, Selection};
 use crate::encoder::Encoder;
 use crate::feedback::{History, NeighbourGraph};
 use crate::head::Mlp;
 use crate::losses::{agc, cluster_entropy, nnclr, normalise, nt_xent, rgc, rgc_published, simclr_onesided};
 use crate::rows::upload;
-use crate::training::{Curriculum, Objective, Pass, Wanted};
+use crate::training::{Curriculum, Pass, Task, Wanted};
 use crate::weights::{Mode, Weights, host};
 
 /// A recipe, and everything it remembers.
@@ -100,7 +100,7 @@ impl Learner {
     ) -> Self {
         let backbone = encoder.architecture().backbone;
         let dim = recipe.projector.as_ref().map_or(backbone.features(), Mlp::output);
-        let support = |term: &Term| match term.loss {
+        let support = |term: &Objective| match term.loss {
             Loss::NnClr { queue, .. } => Some(SupportSet::new(queue, dim, seed)),
             Loss::NtXent { .. }
             | Loss::SimClrOneSided { .. }
@@ -215,21 +215,14 @@ impl Learner {
                 let listed = &outputs.listed[..shown.min(graph.each())];
                 let [z, z_prime] = z();
                 match form {
-                    Rgc::AsReleased => {
-                        let weights = rows.iter().flat_map(|&row| {
-                            graph.list(row)[..listed.len()].iter().map(|&other| graph.weight(other))
-                        });
+                    RgcForm::AsReleased => {
+                        let weights = graph.weights(rows, listed.len());
                         let device = z.device().without_autodiff();
-                        let weights = upload(weights.collect(), [rows.len(), listed.len()], &device);
+                        let weights = upload(weights, [rows.len(), listed.len()], &device);
                         Some(rgc(z, z_prime, listed, weights, temperature))
                     }
-                    Rgc::AsPublished => {
-                        let nth = |t: usize| rows.iter().map(move |&row| graph.list(row)[t]);
-                        let columns: Vec<u32> =
-                            rows.iter().copied().chain((0..listed.len()).flat_map(nth)).collect();
-                        let entries =
-                            |&row: &u32| columns.iter().map(move |&other| graph.laplacian(row, other));
-                        let laplacian: Vec<f32> = rows.iter().flat_map(entries).collect();
+                    RgcForm::AsPublished => {
+                        let laplacian = graph.laplacians(rows, listed.len());
                         let views = [std::slice::from_ref(&z_prime), listed].concat();
                         rgc_published(z_prime, Tensor::cat(views, 0), &laplacian, temperature)
                     }
@@ -271,13 +264,13 @@ impl Learner {
     }
 }
 
-impl Objective for Learner {
+impl Task for Learner {
     fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>> {
         let needs = self.recipe.needs(pass.epoch);
         let outputs = self.outputs(pass, needs);
         let mut total: Option<Tensor<1>> = None;
         for at in 0..self.recipe.objectives.len() {
-            let Term { weight, .. } = self.recipe.objectives[at];
+            let Objective { weight, .. } = self.recipe.objectives[at];
             if !self.recipe.objectives[at].counts_in(pass.epoch) {
                 continue;
             }

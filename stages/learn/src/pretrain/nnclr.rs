@@ -5,7 +5,7 @@ use ablate_data::random::Draws;
 use ablate_stage::{BadArtifact, TensorData, Tensors};
 use burn::prelude::*;
 
-use super::recipe::{Loss, Recipe, Term};
+use super::recipe::{Loss, Objective, Recipe};
 use crate::head::{Mlp, Norm};
 use crate::rows::{self, upload};
 
@@ -37,7 +37,7 @@ pub(super) fn recipe(temperature: f64, queue: usize, projector: &Mlp, predictor:
         clusters: None,
         together: false,
         drop_last: true,
-        objectives: vec![Term::new(Loss::NnClr { temperature, queue })],
+        objectives: vec![Objective::new(Loss::NnClr { temperature, queue })],
         graph: None,
         misplace_from: None,
     }

@@ -11,7 +11,7 @@ use crate::head::Mlp;
 /// A loss, what it counts, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Term {
+pub struct Objective {
     /// The loss.
     pub loss: Loss,
     /// What it is multiplied by.
@@ -52,7 +52,7 @@ pub enum Loss {
         temperature: f64,
         /// The formula.
         #[serde(default)]
-        form: Rgc,
+        form: RgcForm,
         /// How many of those that an image lists, itself as a rule among them, are shown; as many as there are where it lists
         /// fewer.
         #[serde(default = "three")]
@@ -73,7 +73,7 @@ pub enum Loss {
 
 /// A formula of the representation graph contrast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Rgc {
+pub enum RgcForm {
     /// That of GCC's program: neighbours weighted by √(3 / degree) in the exponent and outside it; everything else is a negative.
     #[default]
     AsReleased,
@@ -114,7 +114,7 @@ pub struct Recipe {
     /// Whether an epoch ends before a batch that would be smaller than the others.
     pub drop_last: bool,
     /// What is learned from, all at once.
-    pub objectives: Vec<Term>,
+    pub objectives: Vec<Objective>,
     /// The graph that objectives are about.
     pub graph: Option<GraphFeedback>,
     /// Where the unlabelled images go, the places from which on images are given the features of others, as GCC's program does.
@@ -138,7 +138,7 @@ pub struct Needs {
     pub random: bool,
 }
 
-impl Term {
+impl Objective {
     /// A loss that counts once, throughout.
     pub fn new(loss: Loss) -> Self {
         Self { loss, weight: 1.0, from: 0, until: None }
@@ -252,7 +252,7 @@ impl Recipe {
         errors
     }
 
-    fn validate_term(&self, term: &Term, at: &dyn Fn(&str) -> String) -> Vec<FieldError> {
+    fn validate_term(&self, term: &Objective, at: &dyn Fn(&str) -> String) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut wrong = |field: &str, message: String| errors.push(FieldError::new(&at(field), message));
         let weight = term.weight;

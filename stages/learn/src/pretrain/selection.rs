@@ -87,13 +87,18 @@ impl Selection {
         Ok((table.side() <= Contingency::MAX_SIDE).then(|| table.accuracy()))
     }
 
-    /// What is wrong with its values; `path` is its place in the stage.
-    pub fn validate(&self, path: &str) -> Vec<FieldError> {
+    /// What is wrong with its values in a training of so many epochs; `path` is its place in the stage.
+    pub fn validate(&self, path: &str, epochs: usize) -> Vec<FieldError> {
         let Self::BestByLabel { every, view, batch } = self else { return Vec::new() };
         let zero = [("every", *every), ("batch", *batch)].into_iter().filter(|(_, value)| *value == 0);
         let mut errors: Vec<_> = zero
             .map(|(field, _)| FieldError::new(&format!("{path}.{field}"), "must be at least 1, is 0"))
             .collect();
+        if *every > 0 && *every >= epochs {
+            let message =
+                format!("must be below {epochs}, the epochs, or no network is looked at; is {every}");
+            errors.push(FieldError::new(&format!("{path}.every"), message));
+        }
         errors.extend(view.validate(&format!("{path}.view")));
         errors
     }

@@ -1,7 +1,7 @@
 //! SimCLR: Chen, Kornblith, Norouzi, Hinton, "A simple framework for contrastive learning of visual representations",
 //! ICML 2020.
 
-use super::recipe::{Loss, Recipe, Term};
+use super::recipe::{Loss, Objective, Recipe};
 use crate::head::{Mlp, Norm};
 
 /// g: one hidden layer, 128 dimensions out (section 2.1 and appendix B of the paper, which say nothing of norms), with batch
@@ -19,7 +19,7 @@ pub(super) fn recipe(temperature: f64, projector: &Mlp) -> Recipe {
         clusters: None,
         together: true,
         drop_last: true,
-        objectives: vec![Term::new(Loss::NtXent { temperature })],
+        objectives: vec![Objective::new(Loss::NtXent { temperature })],
         graph: None,
         misplace_from: None,
     }

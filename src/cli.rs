@@ -114,6 +114,16 @@ pub struct Context<'a> {
     pub width: Option<usize>,
 }
 
+impl Context<'_> {
+    /// Tells what is wrong and no reason to stop.
+    fn warn(&mut self, troubles: &[impl Display]) -> io::Result<()> {
+        for trouble in troubles {
+            writeln!(self.err, "{}", escape_lines(&format!("warning: {trouble}")))?;
+        }
+        Ok(())
+    }
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub struct Failure {

@@ -361,6 +361,22 @@ pub fn read(folder: &Path, run: &str) -> io::Result<Vec<Entry>> {
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
+/// The entries of a run that are whole and of these kinds, by the names these have there, in order. It reads no other.
+///
+/// # Errors
+/// Where there is no such run, or it cannot be read.
+pub fn read_some(folder: &Path, run: &str, kinds: &[&str]) -> io::Result<Vec<Entry>> {
+    const BEFORE_KIND: &[u8] = br#""event":{"event":""#;
+    let bytes = fs::read(journal_path(folder, run))?;
+    let is_of = |line: &&[u8]| {
+        let at = line.windows(BEFORE_KIND.len()).position(|part| part == BEFORE_KIND);
+        let kind = at.and_then(|at| line[at + BEFORE_KIND.len()..].split(|&byte| byte == b'"').next());
+        kind.is_some_and(|kind| kinds.iter().any(|known| known.as_bytes() == kind))
+    };
+    let lines = bytes.split(|&byte| byte == b'\n').filter(is_of);
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
 /// The entries of a run, in order.
 ///
 /// # Errors

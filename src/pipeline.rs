@@ -504,7 +504,7 @@ impl Better {
 }
 
 /// A metric of a stage, written `probe.accuracy`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricRef {
     /// The stage's name in the pipeline.
     pub stage: String,

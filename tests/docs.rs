@@ -117,14 +117,31 @@ fn every_pipeline_in_the_documents_expands() {
 fn every_shipped_pipeline_expands() {
     let pipelines = files(&root().join("pipelines"), "ron");
     assert!(pipelines.len() >= 2);
+    let mut of_one_data_set = 0;
     for path in pipelines {
-        let mut sources = SourceMap::new();
-        let graph = pipeline::load(&path, &Overrides::default(), &mut sources)
-            .and_then(|pipeline| expand(&pipeline, &registry()));
-        if let Err(errors) = graph {
-            panic!("{}", errors.render(&sources));
+        let expanded = |axis: Vec<String>| {
+            let (mut sources, overrides) = (SourceMap::new(), Overrides { axis, ..Overrides::default() });
+            let graph = pipeline::load(&path, &overrides, &mut sources)
+                .and_then(|pipeline| expand(&pipeline, &registry()));
+            graph.map_err(|errors| errors.render(&sources))
+        };
+        let whole = expanded(Vec::new()).unwrap_or_else(|errors| panic!("{errors}"));
+        // Each can be had for one data set alone.
+        let data_sets = whole.axes.iter().find(|axis| axis.name == "data set");
+        for label in data_sets.into_iter().flat_map(|axis| &axis.labels) {
+            let part = match expanded(vec![format!("data set={label}")]) {
+                Ok(part) => part,
+                // The sweep has none of it to begin with.
+                Err(errors) if errors.starts_with("error: the sweep leaves no point") => continue,
+                Err(errors) => panic!("{}: {label}: {errors}", path.display()),
+            };
+            let left =
+                part.axes.iter().find(|axis| axis.name == "data set").map(|axis| axis.labels.as_slice());
+            assert_eq!(left, Some(&[label.clone()][..]), "{}", path.display());
+            of_one_data_set += 1;
         }
     }
+    assert!(of_one_data_set > 12, "only {of_one_data_set}");
 }
 
 /// Compares a generated page with the book's; `ABLATE_UPDATE_BOOK=1 cargo test` writes it instead.

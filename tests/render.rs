@@ -140,7 +140,7 @@ fn what_only_begins_like_a_number_is_a_formula_to_a_spreadsheet() {
 #[test]
 fn latex_takes_hostile_labels_literally() {
     let mut table = ugly();
-    let labels = ["*a", "[b", "c\"d`e", "f--g''h"];
+    let labels = ["*a", "[b", "c\"d`e", "f--g''h", "τ=0.1 → ≥ 5 µm, Δ² ≈ −½"];
     table.rows = labels.map(|label| row(label, [(); 4].map(|()| cell("1", Some(1.0))), false)).to_vec();
     table.remarks = vec!["* p < 0.05".to_owned()];
     let latex = table.to_latex();
@@ -149,6 +149,7 @@ fn latex_takes_hostile_labels_literally() {
         "\n{}[b & ",
         "\nc\\textquotedblright{}d\\textasciigrave{}e & ",
         "\nf-{}-g'{}'h & ",
+        r"$\tau$=0.1 $\to$ $\ge$ 5 $\mu$m, $\Delta$$^2$ $\approx$ $-$$\frac12$ & ",
         " \\\\\n{}* p \\textless{} 0.05",
     ] {
         assert!(latex.contains(text), "{text} is not in {latex}");

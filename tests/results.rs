@@ -196,8 +196,16 @@ fn a_failure_is_remembered_by_later_runs_of_other_parts() {
     let failed = csv(&project);
     assert!(failed.contains("\nD,failed\n"), "{failed}");
     project.expect(0, &["run", "p.ron", "--only", "probe[method=A*"]);
-    project.expect(0, &["run", "p.ron", "--axis", "method=<C>"]);
+    for _ in 0..9 {
+        project.expect(0, &["run", "p.ron", "--axis", "method=<C>"]);
+    }
+    // Nor does it matter how another action of that name fares.
+    project.expect(1, &["run", "p.ron", "--axis", "method=D", "--set", "probe.env.OTHER=\"1\""]);
     assert_eq!(csv(&project), failed);
+    // What would need other keys was never tried.
+    let other =
+        project.expect(0, &["table", "p.ron", "--format", "csv", "--set", "probe.env.OTHER=\"2\""]).stdout;
+    assert!(other.contains("\nD,missing\n"), "{other}");
 }
 
 /// What runs under the same name with other settings is something else.
@@ -209,16 +217,25 @@ fn what_runs_under_another_key_is_missing() {
     let slow = slow.replace(r#"env: {"#, &format!(r#"env: {{"GO": "{}", "#, gate.display()));
     project.write("p.ron", slow);
     let other = ["--set", "probe.env.OTHER=\"x\""];
-    let run = project.start_group(&[&["run", "p.ron", "--jobs", "1", "--seeds", "0"], &other[..]].concat());
+    let start = |more: &[&str]| {
+        project.start_group(&[&["run", "p.ron", "--jobs", "1", "--seeds", "0"], more].concat())
+    };
+    let run = start(&other);
     let table =
         |more: &[&str]| project.expect(0, &[&["table", "p.ron", "--seeds", "0"], more].concat()).stdout;
     common::wait_until("a stage runs", || {
         project.store().join("runs").exists() && table(&other).contains("running")
     });
     let shown = table(&[]);
+    assert!(!shown.contains("running") && shown.contains("missing"), "{shown}");
+    // A later run of the same name does not hide this one.
+    let later = start(&[]);
+    common::wait_until("the other runs", || table(&[]).contains("running"));
+    let both = [table(&other), table(&[])];
     project.write("go", "");
     common::finish(run);
-    assert!(!shown.contains("running") && shown.contains("missing"), "{shown}");
+    common::finish(later);
+    assert!(both.iter().all(|table| table.contains("running")), "{both:?}");
 }
 
 /// What is not there is said; the rest is shown all the same.
@@ -273,8 +290,9 @@ fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
         .replace("seeds: [0, 1, 2]", "seeds: [0, 1]")
         .replace(r#"sweep: When("#, r#"sweep: Grid(["method", When("#)
         .replace(r#""size"), tables"#, r#""size")]), tables"#);
+    let sized = sized.replace(r#"rows: ["method"]"#, r#"columns: ["method"]"#);
     project.write("p.ron", sized);
-    project.write("accuracies.published.csv", "method,value\nD,99\n<C>,50\n");
+    project.write("accuracies.published.csv", "method,value\nD,99\nA & B,61\n");
     let rows = |axis: &str| {
         let text = project.expect(0, &["expand", "p.ron", "--axis", axis]).stdout;
         text.lines().filter(|line| line.contains("probe[")).count()
@@ -284,6 +302,7 @@ fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
     project.expect(1, &["run", "p.ron", "--axis", "method=<C>, D"]);
     let table = project.expect(0, &["table", "p.ron", "--axis", "method=<C>, D"]).stdout;
     assert!(!table.contains("in parentheses"), "the baseline is not there: {table}");
+    assert!(table.contains("not shown: 1 published value of columns that no trial is in"), "{table}");
 }
 
 #[test]
@@ -387,4 +406,44 @@ fn the_guide_shows_what_its_commands_print() {
     }
     assert!(printed.len() >= 7);
     common::shows("guides/tables.md", printed);
+}
+
+/// A condition may be on what the table does not show, and changes nothing but the choice.
+#[test]
+fn conditions_may_be_on_other_metrics_than_those_shown() {
+    let project = Project::new();
+    let two = METHODS
+        .replace(
+            "stages: {",
+            r#"stages: {
+        "loss": (
+            stage: Command(
+                argv: ["/bin/sh", "-c", "echo '{{\"loss\": '$K'}}' > m.json"],
+                env: {"K": "1"},
+                outputs: {"metrics": (kind: Metrics, path: "m.json")},
+            ),
+        ),"#,
+        )
+        .replace("axes: {", r#"axes: {"loss.env.K": ["1", "2"],"#)
+        .replace("\"D\": \"c\"", "\"D, E\": \"a8\"");
+    project.write("p.ron", two).expect(0, &["run", "p.ron"]);
+    let csv = |conditions: &[&str]| {
+        let conditions = conditions.iter().flat_map(|text| ["--where", *text]);
+        let arguments: Vec<&str> =
+            ["table", "p.ron", "--format", "csv"].into_iter().chain(conditions).collect();
+        project.expect(0, &arguments).stdout
+    };
+    let whole = csv(&[]);
+    assert_eq!(csv(&["loss.loss<3"]), whole);
+    assert_eq!(csv(&["loss.loss<2", "K=1"]), whole);
+    let none = csv(&["loss.loss<1"]);
+    assert!(none.contains("no trial is left by `loss.loss<1`"), "{none}");
+    // A label may have a comma.
+    let rows =
+        |text: &str| csv(&[text]).lines().filter(|line| line.contains(",") && line.contains(" ± ")).count();
+    assert_eq!([rows("method=D, E"), rows("method=A & B, <C>"), rows("seed>=1")], [1, 2, 3]);
+    project.write("q.ron", METHODS.replace("\"methods\"", "\"others\"")).expect(1, &["run", "q.ron"]);
+    let both =
+        project.expect(0, &["table", "p.ron", "q.ron", "--where", "loss.env.K=2", "--format", "csv"]).stdout;
+    assert!(!both.contains("others,"), "an axis of one pipeline alone: {both}");
 }

@@ -272,7 +272,7 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
         let graph = graph(&COMPARED.replace("baseline:", &format!("published: {placing}, baseline:")));
         let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
         let spec = &graph.tables[0];
-        let published = Published::read(csv, spec, Some(&graph.axes)).unwrap();
+        let published = Published::read(csv, spec, &graph.axes).unwrap();
         let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
         let table = table::build(&trials, spec, &published).unwrap();
         insta::assert_snapshot!(placing, table.to_markdown());
@@ -283,7 +283,7 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
 fn what_is_wrong_with_published_values_is_told() {
     let graph = graph(COMPARED);
     let check = |csv: &str, expected: &str| {
-        assert_eq!(Published::read(csv, &graph.tables[0], Some(&graph.axes)).unwrap_err(), expected);
+        assert_eq!(Published::read(csv, &graph.tables[0], &graph.axes).unwrap_err(), expected);
     };
     check("features,graph.k\nraw|x,5\n", "it has no column `value`");
     check(
@@ -682,7 +682,7 @@ fn pipelines_keep_their_published_values_and_one_baseline() {
     let one = table_of(r#""x": Mean("probe.accuracy"), "y": Median("probe.accuracy")"#);
     let two = table_of(r#""y": Median("probe.accuracy"), "x": Mean("probe.accuracy")"#);
     let csv = "features,graph.k,cell,value\nrefined,10,y,0.9\n";
-    let published = Published::read(csv, &two.tables[0], Some(&two.axes)).unwrap();
+    let published = Published::read(csv, &two.tables[0], &two.axes).unwrap();
     let of = |graph: &Graph, name| {
         let results = told(graph, improved, |_| "cpu", |_| Vec::new());
         let trials = Trials::gather(graph, &graph.tables[0].metrics(), done(results)).unwrap();
@@ -715,7 +715,7 @@ fn a_better_published_value_beside_ours_takes_the_first_place() {
     let spec = &graph.tables[0];
     let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
     let ranks = |csv: &str| {
-        let published = Published::read(csv, spec, Some(&graph.axes)).unwrap();
+        let published = Published::read(csv, spec, &graph.axes).unwrap();
         let table = table::build(&trials, spec, &published).unwrap();
         table.rows.iter().map(|row| row.cells[0].rank).collect::<Vec<_>>()
     };
@@ -743,7 +743,7 @@ fn differences_to_published_values_are_of_what_is_shown() {
     let trials = Trials::gather(&graph, &spec.metrics(), done(results)).unwrap();
     let row = |cell: &str| format!("raw|x,5,{cell},0.5\n");
     let csv = format!("features,graph.k,cell,value\n{}{}{}", row("median"), row("best"), row("count"));
-    let published = Published::read(&csv, spec, Some(&graph.axes)).unwrap();
+    let published = Published::read(&csv, spec, &graph.axes).unwrap();
     let table = table::build(&trials, spec, &published).unwrap();
     for (cell, column) in table.rows[0].cells.iter().zip(&table.columns).take(3) {
         let aside = cell.asides.concat();

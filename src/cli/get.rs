@@ -27,7 +27,7 @@ pub struct Get {
 
 /// Exports what the name says.
 pub fn get(args: &Get, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable()?;
+    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable(context)?;
     let (chosen, output) = choose(&project, &args.artifact)?;
     let mut artifacts = Vec::new();
     for id in chosen {

@@ -24,7 +24,8 @@ pub struct Preview {
 /// Draws the stage the arguments name, whose inputs must be in the store.
 pub fn preview(args: &Preview, context: &mut Context<'_>) -> Result<u8, Failure> {
     let project = Project::open(&args.source, context)?;
-    let (plan, _) = project.plan_of_readable();
+    let (plan, unreadable) = project.plan_of_readable();
+    context.warn(&unreadable)?;
     let id = select::instances(&project.graph, &args.stage)?[0];
     let (name, instance) = (project.graph.instance_name(id), project.graph.instance(id));
     let mut files = JobFiles { project: project.root.clone(), ..JobFiles::default() };

@@ -84,8 +84,8 @@ pub struct Project {
     pub graph: Graph,
     /// Where their results are.
     pub store: Store,
-    /// Whether the command line has changed the values of axes.
-    pub is_narrowed: bool,
+    /// The axes whose values the command line has changed.
+    pub narrowed: Vec<String>,
 }
 
 impl Project {
@@ -104,8 +104,9 @@ impl Project {
             return Err(Failure::new(exit::USAGE, problem));
         }
         let store = Store::look(&store_path(&root, context))?;
-        let is_narrowed = !source.changes.axis.is_empty();
-        Ok(Self { file, root, sources, graph, store, is_narrowed })
+        let named = source.changes.axis.iter().filter_map(|text| text.split_once('='));
+        let narrowed = named.map(|(axis, _)| axis.trim().to_owned()).collect();
+        Ok(Self { file, root, sources, graph, store, narrowed })
     }
 
     /// What its declared files hold, all of which can be read.
@@ -140,9 +141,10 @@ impl Project {
         self.wanted_by(plan)
     }
 
-    /// The same, where files that cannot be read are no reason to tell nothing of the rest.
-    pub fn wanted_of_readable(self) -> Result<(Self, Plan), Failure> {
-        let (plan, _) = self.plan_of_readable();
+    /// The same, where files that cannot be read are no reason to tell nothing of the rest: they are warned of.
+    pub fn wanted_of_readable(self, context: &mut Context<'_>) -> Result<(Self, Plan), Failure> {
+        let (plan, unreadable) = self.plan_of_readable();
+        context.warn(&unreadable)?;
         self.wanted_by(plan)
     }
 

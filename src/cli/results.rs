@@ -1,26 +1,21 @@
 //! What the trials of a pipeline have given so far, and the tables that show it.
 
+mod attempts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use ablate_stage::cache::ActionDigest;
 use polars::prelude::PolarsError;
 
 use super::project::{Project, Source};
 use super::{Context, Failure, exit};
 use crate::budget;
-use crate::graph::{Graph, InstanceId};
-use crate::journal::{self, Event};
+use crate::graph::{Axis, Graph, InstanceId};
 use crate::pipeline::TableSpec;
 use crate::plan::{Plan, PlanError};
 use crate::rows::Outcome;
-use crate::runs::{self, Standing};
 use crate::table::{self, Look, Published, Table, Trials};
-
-/// The latest runs that are asked whether they go on.
-const LATEST: usize = 100;
-/// The latest runs of a pipeline that are asked what failed.
-const RECALLED: usize = 8;
+use attempts::{Attempt, Attempts};
 
 /// A pipeline with what its store and its journals say of it.
 pub struct Results {
@@ -50,39 +45,26 @@ impl Results {
         let mut activity = BTreeMap::new();
         // Where nothing is missing, nothing can be told.
         if !plan.is_complete() {
-            let Told { last, running: underway } = tell(&project);
-            // What was done under another key is not what is missing now.
-            let is_it = |id: InstanceId, then: Option<ActionDigest>| {
-                let now = plan.state(id).action();
-                then.is_none() || now.is_none() || then == now
-            };
-            let failed_with = |name: &str| match last.get(name) {
-                Some(Last::Failed(action)) => Some(*action),
-                Some(Last::Skipped(_) | Last::Other) | None => None,
-            };
             let ids = project.graph.ids().filter(missing);
-            let names: BTreeMap<String, InstanceId> =
-                ids.map(|id| (project.graph.instance_name(id), id)).collect();
-            for (name, &id) in &names {
-                if let Some((_, how_far)) = underway.get(name).filter(|(action, _)| is_it(id, *action)) {
-                    running.insert(id);
-                    activity.insert(name.clone(), how_far.clone());
-                    continue;
-                }
-                // What was skipped has failed with what it was skipped for.
-                let origin = match last.get(name) {
-                    Some(Last::Skipped(because)) => because,
-                    Some(Last::Failed(_) | Last::Other) | None => name,
-                };
-                let has_failed = |&origin_id: &InstanceId| {
-                    failed_with(origin).is_some_and(|action| is_it(origin_id, action))
-                };
-                if names.get(origin).is_some_and(has_failed) {
-                    failed.insert(id);
+            let names: Vec<(InstanceId, String)> =
+                ids.map(|id| (id, project.graph.instance_name(id))).collect();
+            let of = names.iter().map(|(_, name)| name.as_str());
+            let attempts = Attempts::of(&project.store.runs(), &project.graph.name, of);
+            for (id, name) in names {
+                match attempts.last(&name, plan.state(id).action()) {
+                    Some(Attempt::Running(how_far)) => {
+                        running.insert(id);
+                        activity.insert(name, how_far.clone());
+                    }
+                    Some(Attempt::Failed) => drop(failed.insert(id)),
+                    Some(Attempt::Over) | None => {}
                 }
             }
-            let underway: Vec<InstanceId> = running.iter().copied().collect();
-            running.extend(project.graph.descendants(&underway).into_iter().filter(missing));
+            // What needs these is no further than they are.
+            for known in [&mut running, &mut failed] {
+                let first: Vec<InstanceId> = known.iter().copied().collect();
+                known.extend(project.graph.descendants(&first).into_iter().filter(missing));
+            }
         }
         Ok(Self { project, plan, unreadable, failed, running, activity }.wanted())
     }
@@ -117,73 +99,6 @@ impl Results {
             None => Outcome::Missing,
         }
     }
-}
-
-/// What journals tell, by the names of instances.
-struct Told {
-    /// What became of an instance in the last run that came to it.
-    last: BTreeMap<String, Last>,
-    /// What a run is at, with the action where it is known, and how far.
-    running: BTreeMap<String, (Option<ActionDigest>, String)>,
-}
-
-/// How a run left an instance.
-enum Last {
-    /// It failed, with its action where the key was known.
-    Failed(Option<ActionDigest>),
-    /// It was skipped, as this had failed.
-    Skipped(String),
-    /// It was done, or stopped.
-    Other,
-}
-
-fn tell(project: &Project) -> Told {
-    let folder = project.store.runs();
-    let mut told = Told { last: BTreeMap::new(), running: BTreeMap::new() };
-    let names = journal::runs(&folder).unwrap_or_default();
-    let latest = names.iter().rev().take(LATEST);
-    let ours = latest
-        .filter_map(|run| runs::sum_up(&folder, run).ok().flatten())
-        .filter(|run| run.pipeline == project.graph.name);
-    for (age, run) in ours.enumerate() {
-        let goes_on = run.standing == Standing::Running;
-        if age >= RECALLED && !goes_on {
-            continue;
-        }
-        let (mut last, mut running) = (BTreeMap::new(), BTreeMap::new());
-        for entry in journal::read(&folder, &run.run).unwrap_or_default() {
-            match entry.event {
-                Event::Started { instance, action } => {
-                    last.insert(instance.clone(), Last::Other);
-                    running.insert(instance, (Some(action), String::new()));
-                }
-                Event::Waiting { instance } => drop(running.insert(instance, (None, String::new()))),
-                Event::Progress { instance, done, total, unit, note } => {
-                    running.entry(instance).or_default().1 = format!("{done}/{total} {unit} {note}");
-                }
-                Event::Failed { instance, action, .. } => {
-                    running.remove(&instance);
-                    last.insert(instance, Last::Failed(action));
-                }
-                Event::Skipped { instance, because } => drop(last.insert(instance, Last::Skipped(because))),
-                Event::Finished { instance, .. }
-                | Event::Cached { instance, .. }
-                | Event::Stopped { instance } => {
-                    running.remove(&instance);
-                    last.insert(instance, Last::Other);
-                }
-                _ => {}
-            }
-        }
-        // Later runs have told already.
-        for (instance, how) in last {
-            told.last.entry(instance).or_insert(how);
-        }
-        for (instance, how_far) in running.into_iter().filter(|_| goes_on) {
-            told.running.entry(instance).or_insert(how_far);
-        }
-    }
-    told
 }
 
 /// How tables are drawn on standard output.
@@ -232,8 +147,9 @@ pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, 
     }
     let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let axes = (!project.is_narrowed).then_some(&*project.graph.axes);
-    Published::read(&text, spec, axes).map_err(wrong)
+    let is_whole = |axis: &&Axis| !project.narrowed.contains(&axis.name);
+    let axes: Vec<Axis> = project.graph.axes.iter().filter(is_whole).cloned().collect();
+    Published::read(&text, spec, &axes).map_err(wrong)
 }
 
 /// What only a bug can bring about.

@@ -47,8 +47,8 @@ pub fn show(args: Show, context: &mut Context<'_>) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn instances(source: &project::Source, stage: &str, context: &Context<'_>) -> Result<String, Failure> {
-    let (project, plan) = Project::open(source, context)?.wanted_of_readable()?;
+fn instances(source: &project::Source, stage: &str, context: &mut Context<'_>) -> Result<String, Failure> {
+    let (project, plan) = Project::open(source, context)?.wanted_of_readable(context)?;
     let chosen = select::instances(&project.graph, stage)?;
     let mut texts = Vec::new();
     for &id in chosen.iter().take(SHOWN) {

@@ -1,6 +1,6 @@
 //! `ablate table`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use super::project::{Changes, Project, Source};
 use super::results::{self, Results, bug};
 use super::{Context, Failure, exit};
-use crate::diagnostic::escape_lines;
 use crate::pipeline::{MetricRef, TableSpec};
 use crate::rows::all_metrics;
 use crate::table::{self, Filter, Look, PIPELINE, Published, Table, Trials};
@@ -79,9 +78,7 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
         }
         let source = Source { file: file.clone(), changes: args.changes.clone() };
         let results = Results::of(Project::open(&source, context)?)?;
-        for error in &results.unreadable {
-            writeln!(context.err, "{}", escape_lines(&format!("warning: {error}")))?;
-        }
+        context.warn(&results.unreadable)?;
         all.push(results);
     }
     let bytes = if args.trials {
@@ -162,22 +159,28 @@ fn declared(args: &Tables, all: &[Results]) -> Result<Vec<Table>, Failure> {
         return Err(usage("the pipeline has no such thing as a table; it declares none".to_owned()));
     }
     names.retain(|name| args.table.is_empty() || args.table.iter().any(|wanted| wanted == name));
-    names.into_iter().map(|name| one(args, all, name)).collect()
+    let asked = metrics_asked(&args.filters, all)?;
+    names.into_iter().map(|name| one(args, all, name, &asked)).collect()
 }
 
 fn known(names: &[&str]) -> String {
     if names.is_empty() { "it declares none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
-/// A table, of all pipelines that declare it.
-fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
+/// A table, of all pipelines that declare it, whose conditions ask for these metrics.
+fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Result<Table, Failure> {
     let mut whole: Option<(TableSpec, Trials, Vec<Published>)> = None;
     for (results, label) in all.iter().zip(labels(all)) {
         let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
         let published = results::published(&results.project, spec)?;
-        check_metrics(&args.filters, results)?;
-        let trials = Trials::of(&results.project.graph, spec, &args.filters, |id| results.outcome(id));
-        let trials = trials.and_then(|trials| labelled(trials, label.as_deref())).map_err(bug)?;
+        let graph = &results.project.graph;
+        let has_stage = |stage: &str| graph.instances.iter().any(|instance| &*instance.stage == stage);
+        let asked: Vec<MetricRef> = asked.iter().filter(|metric| has_stage(&metric.stage)).cloned().collect();
+        let unreached = args.filters.iter().filter_map(|filter| filter.axis(&graph.axes));
+        let trials = Trials::of(graph, spec, &asked, |id| results.outcome(id))
+            .and_then(|trials| trials.with_unreached(unreached))
+            .and_then(|trials| labelled(trials, label.as_deref()))
+            .map_err(bug)?;
         whole = Some(match whole {
             None => (spec.clone(), trials, published),
             Some((first, before, mut known)) => {
@@ -214,16 +217,19 @@ fn one(args: &Tables, all: &[Results], name: &str) -> Result<Table, Failure> {
     Ok(table)
 }
 
-/// That the metrics conditions are about have been reported.
-fn check_metrics(filters: &[Filter], results: &Results) -> Result<(), Failure> {
-    let wanted = || filters.iter().filter_map(|filter| filter.metric(&results.project.graph.axes));
-    if wanted().next().is_none() {
-        return Ok(());
+/// The metrics that conditions are about, each of which some pipeline has reported.
+fn metrics_asked(filters: &[Filter], all: &[Results]) -> Result<Vec<MetricRef>, Failure> {
+    let is_axis = |filter: &&Filter| all.iter().any(|it| filter.axis(&it.project.graph.axes).is_some());
+    let wanted: Vec<MetricRef> =
+        filters.iter().filter(|filter| !is_axis(filter)).filter_map(Filter::metric).collect();
+    if wanted.is_empty() {
+        return Ok(wanted);
     }
-    let known = all_metrics(&results.project.graph, |id| results.outcome(id));
-    match wanted().find(|metric| !known.contains(metric)) {
+    let reported = |results: &Results| all_metrics(&results.project.graph, |id| results.outcome(id));
+    let known: Vec<MetricRef> = all.iter().flat_map(reported).collect();
+    match wanted.iter().find(|metric| !known.contains(metric)) {
         Some(unknown) => Err(not_reported(&unknown.to_string())),
-        None => Ok(()),
+        None => Ok(wanted),
     }
 }
 
@@ -285,8 +291,14 @@ fn everything(
 
 fn trials(args: &Tables, all: &[Results], format: Format) -> Result<Vec<u8>, Failure> {
     let (mut trials, _) = everything(args, all, |results, metrics| {
+        let graph = &results.project.graph;
+        // What tables show is told of even where nothing has reported it yet.
+        let declared = graph.tables.iter().flat_map(TableSpec::metrics);
+        let declared = declared.filter(|metric| args.metric.is_empty() && !metrics.contains(metric));
+        let metrics: BTreeSet<MetricRef> = metrics.iter().cloned().chain(declared).collect();
+        let metrics: Vec<MetricRef> = metrics.into_iter().collect();
         let action = |id| results.plan.state(id).action();
-        Trials::detail(&results.project.graph, metrics, |id| results.outcome(id), action).map_err(bug)
+        Trials::detail(graph, &metrics, |id| results.outcome(id), action).map_err(bug)
     })?;
     let mut bytes = std::io::Cursor::new(Vec::new());
     match format {

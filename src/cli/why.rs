@@ -31,7 +31,7 @@ const EXPLAINED: usize = 24;
 
 /// Explains the instances of a name, and what these wait for.
 pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
-    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable()?;
+    let (project, plan) = Project::open(&args.source, context)?.wanted_of_readable(context)?;
     let chosen = select::instances(&project.graph, &args.stage)?;
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &plan.files);

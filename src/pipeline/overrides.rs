@@ -121,9 +121,12 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
         }
         return;
     };
+    let is_set = |item: &Node| item.name() == Some("Set");
     if chosen.is_none()
         && !axis.takes_plain_values()
         && let Value::List(items) = &values.value
+        && !items.is_empty()
+        && !items.iter().any(is_set)
     {
         let known = || axis.values.iter().map(|value| value.label.as_str());
         for item in items.iter().filter(|item| !known().any(|label| label == item.label())) {

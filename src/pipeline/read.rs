@@ -11,8 +11,12 @@ use crate::source::Span;
 use crate::syntax::{Field, Name, Node, Value};
 
 /// The columns of tables and trials beside those of axes, in the files that hold their numbers.
-const AXIS_NAMES_TAKEN: [&str; 18] = [
+const AXIS_NAMES_TAKEN: [&str; 22] = [
     "pipeline",
+    "axis",
+    "value",
+    "source",
+    "oracle",
     "cell",
     "n",
     "trials",

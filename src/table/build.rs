@@ -1,21 +1,21 @@
 //! From trials to a table.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod compare;
+mod rank;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use polars::prelude::*;
 
 use super::origin::{Caveat, notes, usual_devices};
 use super::published::Published;
-use super::sample::{Sample, number, numbers, show, shown, signed};
+use super::sample::{Sample, show, signed};
 use super::trials::{PIPELINE, Trials, instance_column, origin_column, state_column};
-use super::{Cell, Column, NOTHING, Rank, Row, Table, effects};
-use crate::pipeline::{self, Around, Better, Form, MetricRef, Placing, Show, TableSpec};
+use super::{Cell, Column, NOTHING, Row, Table, effects};
+use crate::pipeline::{self, Better, Form, MetricRef, Placing, Show, TableSpec};
 use crate::progress::counted;
 use crate::rows::Value;
-use crate::stats::{Test, grain, holm, mean};
-
-/// Below this, a corrected p-value gets a star.
-const SIGNIFICANT: f64 = 0.05;
+use crate::stats::Test;
 
 /// Builds a declared table from what its trials have given so far.
 ///
@@ -165,7 +165,7 @@ impl<'a> Builder<'a> {
         let ours = keys.into_iter().zip(grid);
         table.rows = ours.map(|(labels, cells)| Row { labels, cells, published: false }).collect();
         self.place(published, &columns, &mut table)?;
-        self.rank(&mut table);
+        table.rank(self.spec);
         Ok(table)
     }
 
@@ -249,110 +249,6 @@ impl<'a> Builder<'a> {
         for (cell, count) in marked {
             cell.notes.push(notes[&count]);
         }
-    }
-
-    /// Sets each cell beside the baseline's.
-    fn compare(&self, all: &mut [Vec<Cell>], table: &mut Table) {
-        let axes = [self.row_axes.as_slice(), self.column_axes.as_slice()].concat();
-        let place = |axis: &str| axes.iter().position(|known| *known == axis);
-        let of_all: Vec<(usize, &String)> =
-            self.spec.baseline.iter().filter_map(|(axis, label)| Some((place(axis)?, label))).collect();
-        // Of each group: the labels that the one it is compared with has in place of its own.
-        let fixed = |group: &Group| match &self.spec.form {
-            Form::Ablation(ablation) => {
-                let at = place(ablation.form.heading())?;
-                Some(vec![(at, ablation.before(group.key[at].as_deref()?)?)])
-            }
-            Form::Cells | Form::Effects { .. } => Some(of_all.clone()).filter(|fixed| !fixed.is_empty()),
-        };
-        // Cells that show the same results of the same metric are one comparison.
-        let mut known: HashMap<(String, &[u32], &[u32]), usize> = HashMap::new();
-        let mut tested: Vec<f64> = Vec::new();
-        let mut tests_of: Vec<((usize, usize), usize)> = Vec::new();
-        // Whether differences are over fewer seeds than the means they stand beside.
-        let mut are_common = false;
-        for (index, group) in self.groups.iter().enumerate() {
-            let baseline = fixed(group).and_then(|fixed| self.baseline(&group.key, &fixed));
-            let Some(baseline) = baseline.filter(|&baseline| baseline != index) else { continue };
-            for (at, (_, spec)) in self.spec.cells.iter().enumerate() {
-                let (sample, other) = (&self.samples[index][at], &self.samples[baseline][at]);
-                let (mine, theirs) = sample.pairs(other);
-                are_common |= !mine.is_empty()
-                    && (mine.len() < sample.values.len() || theirs.len() < other.values.len());
-                let difference = match spec.show {
-                    Show::Count => None,
-                    _ if spec.show.is_mean() => {
-                        let differences: Vec<f64> = mine.iter().zip(&theirs).map(|(a, b)| a - b).collect();
-                        let p = self.spec.test.p(&differences, grain(mine.iter().chain(&theirs).copied()));
-                        // A value without seeds is one value, however often it is paired.
-                        if let Some(p) = p.filter(|_| sample.seeds.len() > 1) {
-                            let key = (spec.metric.to_string(), &*sample.instances, &*other.instances);
-                            let test = *known.entry(key).or_insert_with(|| {
-                                tested.push(p);
-                                tested.len() - 1
-                            });
-                            tests_of.push(((index, at), test));
-                        }
-                        mean(&differences)
-                    }
-                    _ => shown(spec, &numbers(&mine, mine.len()))
-                        .zip(shown(spec, &numbers(&theirs, theirs.len())))
-                        .map(|(mine, theirs)| mine - theirs),
-                };
-                all[index][at].numbers.difference = difference;
-            }
-        }
-        let corrected = holm(&tested);
-        for ((group, at), test) in tests_of {
-            let numbers = &mut all[group][at].numbers;
-            (numbers.p, numbers.p_holm) = (Some(tested[test]), Some(corrected[test]));
-        }
-        for cells in all.iter_mut() {
-            for (cell, (_, spec)) in cells.iter_mut().zip(&self.spec.cells) {
-                let Some(difference) = cell.numbers.difference else { continue };
-                let star = if cell.numbers.p_holm.is_some_and(|p| p < SIGNIFICANT) { "*" } else { "" };
-                cell.asides.push(format!("{}{star}", signed(spec, difference, cell.numbers.mean)));
-            }
-        }
-        if all.iter().flatten().all(|cell| cell.numbers.difference.is_none()) {
-            return;
-        }
-        let told = match &self.spec.form {
-            Form::Ablation(ablation) => match ablation.form {
-                Around::Ladder => "the step before".to_owned(),
-                Around::OneAtATime | Around::LeaveOneOut => ablation.form.first().to_owned(),
-            },
-            Form::Cells | Form::Effects { .. } => {
-                let labels = of_all.iter().map(|(at, label)| format!("{}={label}", axes[*at]));
-                labels.collect::<Vec<_>>().join(", ")
-            }
-        };
-        let tests = match tested.len() {
-            0 if !self.spec.cells.iter().any(|(_, cell)| cell.show.is_mean()) => {
-                "only means are tested".to_owned()
-            }
-            0 => "no test with fewer than two common seeds or equal differences".to_owned(),
-            n => format!(
-                "* p < {SIGNIFICANT} in a {} over seeds, Holm-corrected for {n} comparison{}",
-                self.spec.test.name(),
-                if n == 1 { "" } else { "s" }
-            ),
-        };
-        let common = if are_common { ", over the seeds both have" } else { "" };
-        table.remarks.push(format!("in parentheses: difference to {told}{common}; {tests}"));
-    }
-
-    /// The group that has the baseline's labels and is like this one otherwise. Axes that do not reach it are passed over.
-    fn baseline(&self, key: &Key, fixed: &[(usize, &String)]) -> Option<usize> {
-        let mut wanted = key.clone();
-        for (axis, label) in fixed {
-            wanted[*axis] = Some((*label).clone());
-        }
-        let exact = self.groups.iter().position(|group| group.key == wanted);
-        exact.or_else(|| {
-            let has = |group: &Group| fixed.iter().all(|(axis, _)| group.key[*axis] == wanted[*axis]);
-            self.groups.iter().position(|group| has(group) && covers(&group.key, &wanted))
-        })
     }
 
     /// Adds what others have published.
@@ -442,53 +338,6 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
-
-    /// Marks the best and the second best of each column: whole cells only, and none that labels have chosen. What others
-    /// have published counts in a row of its own and beside ours alike.
-    fn rank(&self, table: &mut Table) {
-        for at in 0..table.columns.len() {
-            let (_, spec) = &self.spec.cells[at % self.spec.cells.len()];
-            let Some(better) = spec.better.filter(|_| spec.show != Show::Count) else { continue };
-            let ranked = |cell: &Cell| {
-                let whole = cell.numbers.n == cell.numbers.of && !is_oracle(table, cell);
-                cell.numbers.shown.filter(|_| whole && cell.numbers.of > 0)
-            };
-            let as_shown =
-                |value: f64| number(spec, value, None).parse::<f64>().expect("a number is shown as one");
-            // What others have published is shown with the digits they gave; the last ones of these are only of the change of unit.
-            let in_unit = |value: f64| {
-                let value = if spec.percent { 100.0 * value } else { value };
-                format!("{value:.9e}").parse::<f64>().expect("a number is written as one")
-            };
-            let mut sorted: Vec<f64> = Vec::new();
-            let mut values: Vec<Option<f64>> = Vec::new();
-            for row in &table.rows {
-                let cell = &row.cells[at];
-                let published =
-                    cell.numbers.published.filter(|_| !cell.numbers.published_is_oracle).map(in_unit);
-                let ours = ranked(cell).map(as_shown);
-                sorted.extend(ours.into_iter().chain(published));
-                values.push(if row.published { published } else { ours });
-            }
-            let several = sorted.len();
-            sorted.sort_by(|a, b| match better {
-                Better::Higher => b.total_cmp(a),
-                Better::Lower => a.total_cmp(b),
-            });
-            sorted.dedup();
-            // Of two, the second is the worse.
-            if sorted.len() < 2 {
-                continue;
-            }
-            for (row, value) in table.rows.iter_mut().zip(values) {
-                row.cells[at].rank = match value {
-                    Some(value) if value == sorted[0] => Rank::Best,
-                    Some(value) if value == sorted[1] && several > 2 => Rank::Second,
-                    Some(_) | None => Rank::Other,
-                };
-            }
-        }
-    }
 }
 
 impl Table {
@@ -499,10 +348,6 @@ impl Table {
             self.notes.len() - 1
         })
     }
-}
-
-fn is_oracle(table: &Table, cell: &Cell) -> bool {
-    cell.notes.iter().any(|&note| table.notes[note] == Caveat::Oracle.note())
 }
 
 /// The rows that agree in `axes`, in order of first appearance.

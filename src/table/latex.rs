@@ -4,8 +4,8 @@ use super::{Cell, Rank, Table, label, mark};
 use crate::diagnostic::escape;
 
 impl Table {
-    /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input; names in other
-    /// scripts than Latin and Greek need XeLaTeX or LuaLaTeX, and a font that has them.
+    /// As a `tabular` with rules by `booktabs`, its footnotes below. It needs nothing but that package and UTF-8 input; names
+    /// with letters of other scripts than Latin and Greek, or with rare symbols, need XeLaTeX or LuaLaTeX and a font that has them.
     pub fn to_latex(&self) -> String {
         let mut text = format!(
             "% {}: needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{{}{}}}\n\\toprule\n",

@@ -39,11 +39,11 @@ pub struct Published {
 impl Published {
     /// Reads the published values of a table: a column per axis it has, `cell` (the title of the table's cell; not needed where
     /// it has one only), `value`, where known `std` and `source`, and `oracle`, which is `yes` where it was selected by labels.
-    /// `axes_of` are the pipeline's, where these have all the values they were written with.
+    /// `axes_of` are the pipeline's that have all the values they were written with.
     ///
     /// # Errors
     /// The first thing wrong with it, in a sentence.
-    pub fn read(text: &str, spec: &TableSpec, axes_of: Option<&[Axis]>) -> Result<Vec<Self>, String> {
+    pub fn read(text: &str, spec: &TableSpec, axes_of: &[Axis]) -> Result<Vec<Self>, String> {
         if let Form::Effects { .. } = spec.form {
             return Err(format!("`{}` shows effects, beside which no values stand", spec.name));
         }
@@ -95,7 +95,7 @@ impl Published {
             };
             let labels: Vec<(String, String)> = labels.iter().filter_map(of).collect();
             for (axis, label) in labels.iter().filter(|(axis, _)| spec.columns.contains(axis)) {
-                let known = axes_of.into_iter().flatten().find(|known| known.name == *axis);
+                let known = axes_of.iter().find(|known| known.name == *axis);
                 let known = known.map(|axis| &axis.labels);
                 let known = known.filter(|known| !known.contains(label));
                 if let Some(known) = known {

@@ -5,7 +5,7 @@ use super::{NOTHING, Table};
 use crate::budget::{Budget, Tie, Verdict, verdict};
 use crate::diagnostic::escape;
 use crate::graph::{Graph, InstanceId};
-use crate::pipeline::TableSpec;
+use crate::pipeline::{Show, TableSpec};
 use crate::progress::counted;
 use crate::rows::Outcome;
 
@@ -44,7 +44,8 @@ fn how_many(budget: &Budget, verdict: &Verdict, spec: &TableSpec) -> String {
         (least, most) => format!("{least} to {most} seeds a cell; "),
     };
     // In the unit of the cells, where they have one.
-    let bound = match spec.cells.iter().all(|(_, cell)| cell.percent) {
+    let mut shown = spec.cells.iter().filter(|(_, cell)| cell.show != Show::Count);
+    let bound = match shown.all(|(_, cell)| cell.percent) {
         true => format!("{} %", (ci95 * 1e11).round() / 1e9),
         false => ci95.to_string(),
     };

@@ -104,11 +104,8 @@ impl Filter {
         axes.iter().find(|axis| axis.name == self.column || axis.short == self.column)
     }
 
-    /// The metric it is about, unless that is an axis or the seed.
-    pub fn metric(&self, axes: &[Axis]) -> Option<MetricRef> {
-        if self.column == SEED || self.axis(axes).is_some() {
-            return None;
-        }
+    /// The metric it is about, unless that is an axis.
+    pub fn metric(&self) -> Option<MetricRef> {
         let (stage, metric) = self.column.split_once('.')?;
         Some(MetricRef { stage: stage.to_owned(), metric: metric.to_owned() })
     }
@@ -162,15 +159,17 @@ pub fn column(trials: &Trials, text: &str) -> Result<String, String> {
     if trials.frame.get_column_index(text).is_some() {
         return Ok(text.to_owned());
     }
-    let ends = |axis: &&String| axis.rsplit('.').next() == Some(text);
-    let found: Vec<&String> = trials.axes.iter().filter(ends).collect();
+    // Also of axes that a condition has brought in, and that are none of the table's.
+    let is_axis = |column: &&Column| *column.dtype() == DataType::String && !column.name().contains(':');
+    let axes = trials.frame.columns().iter().filter(is_axis).map(|column| column.name().as_str());
+    let found: Vec<&str> = axes.filter(|axis| axis.rsplit('.').next() == Some(text)).collect();
     let names = || {
         let names = trials.frame.get_column_names();
         let names = names.iter().filter(|name| !name.contains(':')).map(|name| format!("`{name}`"));
         names.collect::<Vec<_>>().join(", ")
     };
     match found.as_slice() {
-        [axis] => Ok((*axis).clone()),
+        [axis] => Ok((*axis).to_owned()),
         [] => Err(format!("the trials have no `{text}`; they have {}", names())),
         several => Err(format!(
             "`{text}` may be {}; write the whole name",

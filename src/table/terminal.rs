@@ -84,7 +84,7 @@ impl Table {
     fn draw_column(&self, at: usize, room: Option<usize>) -> Drawn {
         let cells = self.rows.iter().map(|row| {
             let text = escape(&row.cells[at].marked_text());
-            broken(&text, room.unwrap_or(usize::MAX))
+            room.map_or_else(|| vec![text.clone()], |room| broken(&text, room))
         });
         let cells: Vec<Vec<String>> = cells.collect();
         let heading = escape(&self.columns[at].heading.join(" "));

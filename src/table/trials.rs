@@ -8,7 +8,7 @@ use polars::prelude::*;
 
 use super::origin::{Origin, Origins};
 use super::select::Filter;
-use crate::graph::{Graph, InstanceId};
+use crate::graph::{Axis, Graph, InstanceId};
 use crate::pipeline::{Ablation, AblationPoint, Form, MetricRef, TableSpec};
 use crate::rows::{Outcome, Rows, Value, gather};
 
@@ -85,35 +85,43 @@ impl Trials {
         Ok(Self { frame, axes, origins: origins.distinct, seeds })
     }
 
-    /// The rows that a table is made of: of its metrics, and those of `filters`, which may also ask for axes that reach none; where
-    /// its rows are the points of an ablation, with these as an axis in place of those they stand for.
+    /// The rows that a table is made of: of its metrics, beside which there are those of `more`; where its rows are the points of an
+    /// ablation, with these as an axis in place of those they stand for.
     ///
     /// # Errors
     /// Where two columns have one name.
     pub fn of<'a>(
         graph: &Graph,
         spec: &TableSpec,
-        filters: &[Filter],
+        more: &[MetricRef],
         outcome: impl Fn(InstanceId) -> Outcome<'a>,
     ) -> PolarsResult<Self> {
-        let mut metrics = spec.metrics();
-        for metric in filters.iter().filter_map(|filter| filter.metric(&graph.axes)) {
-            if !metrics.contains(&metric) {
-                metrics.push(metric);
-            }
-        }
-        let mut trials = Self::gather(graph, &metrics, outcome)?;
-        for axis in filters.iter().filter_map(|filter| filter.axis(&graph.axes)) {
-            if trials.frame.get_column_index(&axis.name).is_none() {
-                let nothing =
-                    Column::full_null(axis.name.as_str().into(), trials.frame.height(), &DataType::String);
-                trials.frame.with_column(nothing)?;
-            }
+        let own = spec.metrics();
+        let more: Vec<MetricRef> = more.iter().filter(|metric| !own.contains(metric)).cloned().collect();
+        let mut trials = Self::gather(graph, &[own.clone(), more.clone()].concat(), &outcome)?;
+        if !more.is_empty() {
+            // What reaches the others alone has no part in the table.
+            let reaching = Self::gather(graph, &own, &outcome)?.axes;
+            trials.axes.retain(|axis| reaching.contains(axis));
         }
         match &spec.form {
             Form::Ablation(ablation) => trials.ablated(graph, ablation),
             Form::Cells | Form::Effects { .. } => Ok(trials),
         }
+    }
+
+    /// With an empty column for each of some axes that reaches no row.
+    ///
+    /// # Errors
+    /// Where columns differ in length, which they do not.
+    pub fn with_unreached<'a>(mut self, axes: impl Iterator<Item = &'a Axis>) -> PolarsResult<Self> {
+        for axis in axes {
+            if self.frame.get_column_index(&axis.name).is_none() {
+                let name = axis.name.as_str().into();
+                self.frame.with_column(Column::full_null(name, self.frame.height(), &DataType::String))?;
+            }
+        }
+        Ok(self)
     }
 
     /// Those of the points of an ablation, point by point. A result that several points share is a row of each.

@@ -1,8 +1,6 @@
 //! Sheets of small pictures, to look at.
 
 use ablate_stage::{Split, StageError};
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 
 use crate::random::Key;
 use crate::{Augmentation, Image, ImageSet, Resizing};
@@ -18,6 +16,7 @@ pub(crate) const MAX_PIXELS: usize = 1 << 28;
 pub struct ContactSheet {
     side: usize,
     rows: Vec<Vec<Image>>,
+    description: Option<&'static str>,
 }
 
 impl ContactSheet {
@@ -27,7 +26,13 @@ impl ContactSheet {
     /// When `side` is 0.
     pub fn new(side: usize) -> Self {
         assert!(side > 0, "a cell has pixels");
-        Self { side, rows: Vec::new() }
+        Self { side, rows: Vec::new(), description: None }
+    }
+
+    /// With a text that says what its rows are, in Latin-1, which a report shows with it.
+    #[must_use]
+    pub fn described(self, text: &'static str) -> Self {
+        Self { description: Some(text), ..self }
     }
 
     /// A picture as it will stand in a cell.
@@ -76,11 +81,22 @@ impl ContactSheet {
                 }
             }
         }
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(&pixels, width as u32, height as u32, ExtendedColorType::Rgb8)
-            .map_err(|error| StageError::Failed(format!("the sheet cannot be encoded: {error}")))?;
-        Ok(png)
+        self.encoded(&pixels, width, height)
+            .map_err(|error| StageError::Failed(format!("the sheet cannot be encoded: {error}")))
+    }
+
+    fn encoded(&self, pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, png::EncodingError> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        if let Some(text) = self.description {
+            encoder.add_text_chunk("Description".to_owned(), text.to_owned())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(pixels)?;
+        writer.finish()?;
+        Ok(bytes)
     }
 }
 

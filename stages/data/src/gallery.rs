@@ -35,6 +35,8 @@ impl Default for Gallery {
     }
 }
 
+const DESCRIPTION: &str = "A row is a cluster, cluster 0 at the top, and its most typical images come first.";
+
 /// The clusters of a data set of `N` images, for showing.
 struct Clusters {
     /// `[N]`.
@@ -49,7 +51,7 @@ struct Clusters {
 
 impl Stage for Gallery {
     const KIND: &'static str = "Gallery";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -89,7 +91,7 @@ impl Stage for Gallery {
         table.write(job.output("table"))?;
         write(job.output("csv"), table.csv().as_bytes())?;
 
-        let mut overview = ContactSheet::new(self.side);
+        let mut overview = ContactSheet::new(self.side).described(DESCRIPTION);
         let mut page = Page::new(&images.name, images.len());
         for (cluster, rows) in clusters.rows.iter().enumerate() {
             let small = |&row: &usize| images.image(row).map(|image| overview.fit(image));

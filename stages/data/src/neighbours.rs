@@ -29,13 +29,16 @@ impl Default for Neighbours {
     }
 }
 
+const DESCRIPTION: &str = "A row is an image and then its nearest others, in a blue frame where they share its class and in an \
+                           orange one where they do not.";
+
 /// Two colours that also the colour-blind tell apart (Okabe and Ito 2008), red, green and blue.
 const SAME: [u8; 3] = [0, 114, 178];
 const OTHER: [u8; 3] = [230, 159, 0];
 
 impl Stage for Neighbours {
     const KIND: &'static str = "Neighbours";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -80,7 +83,7 @@ impl Stage for Neighbours {
         let rows: Vec<usize> = (0..shown).map(|at| at * images.len() / shown).collect();
         let neighbours = self.neighbours(graph.i64("edge_index").map_err(wrong)?, &rows);
         let image = |row: usize| images.image(row).map_err(|error| StageError::input("images", error));
-        let mut sheet = ContactSheet::new(self.side);
+        let mut sheet = ContactSheet::new(self.side).described(DESCRIPTION);
         for (&row, neighbours) in rows.iter().zip(&neighbours) {
             let mut line = vec![image(row)?];
             for &other in neighbours {

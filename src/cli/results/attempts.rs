@@ -1,0 +1,111 @@
+//! What the runs of a pipeline have tried, as their journals tell.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ablate_stage::cache::ActionDigest;
+
+use crate::journal::{self, Event};
+use crate::runs::{self, Run, Standing};
+
+/// The latest runs of a store that are asked.
+const MAX_RUNS: usize = 1000;
+/// The most bytes read of the journals of runs that are over.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The kinds of entries that tell of tries.
+const TOLD: [&str; 6] = ["started", "waiting", "failed", "finished", "cached", "stopped"];
+/// The same, of a run that goes on.
+const TOLD_WHILE_RUNNING: [&str; 7] =
+    ["started", "waiting", "progress", "failed", "finished", "cached", "stopped"];
+
+/// A try at an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It goes on, in this run or another; with how far it is, where it tells.
+    Running(String),
+    /// It failed.
+    Failed,
+    /// It came to another end.
+    Over,
+}
+
+/// What was tried of some instances, the latest first, each with its action where that is known.
+pub struct Attempts(HashMap<String, Vec<(Option<ActionDigest>, Attempt)>>);
+
+impl Attempts {
+    /// Of the instances of a pipeline with these names. A journal that cannot be read tells nothing.
+    pub fn of<'n>(folder: &Path, pipeline: &str, names: impl Iterator<Item = &'n str>) -> Self {
+        let mut all: HashMap<String, Vec<_>> = names.map(|name| (name.to_owned(), Vec::new())).collect();
+        let runs = journal::runs(folder).unwrap_or_default();
+        let ours = runs
+            .iter()
+            .rev()
+            .take(MAX_RUNS)
+            .filter_map(|run| runs::sum_up(folder, run).ok().flatten())
+            .filter(|run| run.pipeline == pipeline);
+        let mut room = MAX_BYTES;
+        for run in ours {
+            if run.standing != Standing::Running {
+                let size =
+                    std::fs::metadata(journal::journal_path(folder, &run.run)).map_or(0, |of| of.len());
+                match room.checked_sub(size) {
+                    Some(left) => room = left,
+                    None => continue,
+                }
+            }
+            for (name, attempt) in in_run(folder, &run, &all) {
+                all.entry(name).or_default().push(attempt);
+            }
+        }
+        Self(all)
+    }
+
+    /// The last try at an action of an instance; an action that is not known was never tried.
+    pub fn last(&self, instance: &str, action: Option<ActionDigest>) -> Option<&Attempt> {
+        let is_it = |(then, _): &&(Option<ActionDigest>, Attempt)| then.is_none() || *then == action;
+        let mut tries = self.0.get(instance)?.iter().filter(is_it).map(|(_, attempt)| attempt);
+        let last = tries.next()?;
+        let says_more =
+            |attempt: &&Attempt| matches!(attempt, Attempt::Running(how_far) if !how_far.is_empty());
+        // A run that waits for another does not know how far that is.
+        let of_another = if *last == Attempt::Running(String::new()) { tries.find(says_more) } else { None };
+        Some(of_another.unwrap_or(last))
+    }
+}
+
+/// The last tries of a run.
+fn in_run<T>(
+    folder: &Path,
+    run: &Run,
+    wanted: &HashMap<String, T>,
+) -> HashMap<String, (Option<ActionDigest>, Attempt)> {
+    let goes_on = run.standing == Standing::Running;
+    let kinds = if goes_on { &TOLD_WHILE_RUNNING[..] } else { &TOLD };
+    let mut tries: HashMap<String, (Option<ActionDigest>, Attempt)> = HashMap::new();
+    for entry in journal::read_some(folder, &run.run, kinds).unwrap_or_default() {
+        let running = || Attempt::Running(String::new());
+        let (instance, action, attempt) = match entry.event {
+            Event::Started { instance, action } => (instance, Some(action), running()),
+            Event::Waiting { instance } => (instance, None, running()),
+            Event::Progress { instance, done, total, unit, note } => {
+                (instance, None, Attempt::Running(format!("{done}/{total} {unit} {note}")))
+            }
+            Event::Failed { instance, action, .. } => (instance, action, Attempt::Failed),
+            Event::Finished { instance, .. }
+            | Event::Cached { instance, .. }
+            | Event::Stopped { instance } => (instance, None, Attempt::Over),
+            _ => continue,
+        };
+        if wanted.contains_key(&instance) {
+            let known = tries.entry(instance).or_insert((None, Attempt::Over));
+            *known = (action.or(known.0), attempt);
+        }
+    }
+    if !goes_on {
+        for (_, attempt) in tries.values_mut().filter(|(_, attempt)| *attempt != Attempt::Failed) {
+            *attempt = Attempt::Over;
+        }
+    }
+    tries
+}

@@ -85,6 +85,7 @@ pub struct Project {
     /// Where their results are.
     pub store: Store,
     /// The axes whose values the command line has changed.
+    #[cfg_attr(not(feature = "tables"), expect(dead_code, reason = "tables ask, to know published values"))]
     pub narrowed: Vec<String>,
 }
 

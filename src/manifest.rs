@@ -14,7 +14,7 @@
 //! hashed.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use ablate_stage::cache::{ActionDigest, Digest};
 use ablate_stage::{DynStage, Registry};
@@ -106,7 +106,10 @@ impl Manifest {
 
     /// The key.
     pub fn action(&self) -> ActionDigest {
-        ActionDigest::of_manifest(&self.to_string())
+        // Enough for most; plans are full of them.
+        let mut text = String::with_capacity(2048);
+        write!(text, "{self}").expect("a string takes all");
+        ActionDigest::of_manifest(&text)
     }
 
     /// Reads a manifest back.
@@ -185,8 +188,14 @@ impl fmt::Display for Manifest {
             }
             writeln!(f, "{INDENT}}},")?;
         }
-        writeln!(f, "{INDENT}stage: {},", self.stage.replace('\n', &format!("\n{INDENT}")))?;
-        writeln!(f, ")")
+        write!(f, "{INDENT}stage: ")?;
+        for (at, line) in self.stage.split('\n').enumerate() {
+            if at > 0 {
+                write!(f, "\n{INDENT}")?;
+            }
+            f.write_str(line)?;
+        }
+        writeln!(f, ",\n)")
     }
 }
 

@@ -120,7 +120,7 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
         let found: Vec<State> = if level.len() < 64 {
             level.iter().map(find).collect()
         } else {
-            level.par_iter().with_min_len(16).map(find).collect()
+            level.par_iter().with_min_len(64).map(find).collect()
         };
         for (id, state) in level.into_iter().zip(found) {
             states[id.0] = state;

@@ -124,7 +124,9 @@ fn the_memory_of_a_program_and_its_children_counts() {
     let script = "(head -c 150m /dev/zero; sleep 1.5) | tail -c 150m | wc -c > o";
     let project = project(&[shell("a", script, None, "resources: (memory_gib: 0.1)")]);
     let told = project.expect(0, &["run", "p.ron"]).stderr;
-    assert!(told.contains("it took up 0.2 GiB of memory and declares 0.1"), "{told}");
+    // 150 MiB of the program, and what the worker takes itself.
+    let told_of = |gib: &str| told.contains(&format!("it took up {gib} GiB of memory and declares 0.1"));
+    assert!(told_of("0.2") || told_of("0.3"), "{told}");
 }
 
 #[test]

@@ -3,9 +3,17 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime};
 
+use ablate::expand::expand;
+use ablate::pipeline::{self, Overrides};
+use ablate::plan::{Files, Keys};
+use ablate::source::SourceMap;
+use ablate_stage::Registry;
+use ablate_stage::cache::{ActionResult, Durability, Provenance, Rehash, Store};
 use common::{Project, wait_until};
 
 /// `probe` reports an accuracy that depends on its method and its seed; `K` makes the third fail.
@@ -446,4 +454,50 @@ fn conditions_may_be_on_other_metrics_than_those_shown() {
     let both =
         project.expect(0, &["table", "p.ron", "q.ron", "--where", "loss.env.K=2", "--format", "csv"]).stdout;
     assert!(!both.contains("others,"), "an axis of one pipeline alone: {both}");
+}
+
+/// From the results of as many actions in a store, by a release build:
+/// `cargo test --release --no-default-features --features tables --test results -- --ignored --nocapture`.
+#[test]
+#[ignore = "fills a store for half a minute, and its time means something on a quiet machine alone"]
+fn a_table_of_a_hundred_thousand_results_takes_a_moment() {
+    let project = Project::new();
+    project.write("p.ron", METHODS.replace("[0, 1, 2]", "\"0..33334\""));
+    let mut sources = SourceMap::new();
+    let registry = Registry::new().with::<ablate::command::Command>();
+    let graph = pipeline::load(&project.path().join("p.ron"), &Overrides::default(), &mut sources)
+        .and_then(|pipeline| expand(&pipeline, &registry));
+    let graph = graph.unwrap_or_else(|errors| panic!("{}", errors.render(&sources)));
+    let store = Store::open(&project.store()).unwrap().with_durability(Durability::None);
+    let (files, _) = Files::read(&graph, &store, project.path(), Rehash::Changed, SystemTime::UNIX_EPOCH);
+    let keys = Keys::new(&graph, &files);
+    let object = store.insert_bytes(b"{}").unwrap();
+    for id in graph.ids() {
+        let manifest = keys.manifest(id, |_| None).to_string();
+        let accuracy = 0.5 + 0.001 * (id.0 % 97) as f64;
+        let result = ActionResult {
+            outputs: BTreeMap::from([("metrics".to_owned(), object)]),
+            metrics: BTreeMap::from([("accuracy".to_owned(), accuracy)]),
+            provenance: Provenance { device: "cpu".to_owned(), ..Provenance::default() },
+        };
+        store.publish(&store.put_manifest(&manifest).unwrap(), &result).unwrap();
+    }
+    for _ in 0..3 {
+        let clock = Instant::now();
+        let mut table = project.start(&["table", "p.ron"]);
+        let status = format!("/proc/{}/status", table.id());
+        let mut peak_kib = 0;
+        while table.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+            peak_kib = kib.unwrap_or(0).max(peak_kib);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (took, shown) = (clock.elapsed(), common::finish(table).stdout);
+        println!("{shown}\n{} trials: {took:?}, {} MiB", graph.trials.len(), peak_kib >> 10);
+        assert!(shown.contains("over 33334 seeds"), "{shown}");
+        assert!(took.as_secs_f64() < 1.0 || cfg!(debug_assertions), "{took:?}");
+        assert!(peak_kib < 500 << 10, "{peak_kib} KiB");
+    }
 }

@@ -79,13 +79,40 @@ fn blame<T>(error: io::Error) -> io::Result<Found<T>> {
 /// # Errors
 /// As [`open`].
 pub fn text(path: &Path, max: u64) -> io::Result<Found<String>> {
-    open(path)?.and_then(|file| {
-        // One allocation, and no question for the size first: a plan is mostly these reads.
-        let mut bytes = Vec::with_capacity(2048);
-        file.take(max).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), Found::Whole))
+    read(path, max, |text| Found::Whole(text.to_owned()))
+}
+
+/// What `reader` makes of the text of the file at `path`; more than `max` bytes are not a record.
+///
+/// # Errors
+/// As [`open`].
+pub fn read<T>(path: &Path, max: u64, reader: impl FnOnce(&str) -> Found<T>) -> io::Result<Found<T>> {
+    open(path)?.and_then(|mut file| {
+        // A plan is mostly these reads. Most records fit, and come with one call and no allocation.
+        let mut start = [0; MOST];
+        let mut read = 0;
+        while read < MOST {
+            match file.read(&mut start[read..]) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut long = Vec::new();
+        let bytes = if read < MOST {
+            &start[..read]
+        } else {
+            long.extend_from_slice(&start);
+            file.take(max.saturating_sub(MOST as u64)).read_to_end(&mut long)?;
+            &long
+        };
+        Ok(std::str::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), reader))
     })
 }
+
+/// Bytes of most records, at most.
+const MOST: usize = 4096;
 
 /// What a file system entry is, with its article.
 pub fn kind(meta: &Metadata) -> &'static str {

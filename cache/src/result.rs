@@ -33,8 +33,12 @@ impl ActionResult {
         let Some((line, body)) = text.split_once('\n') else {
             return Found::Damaged(Fault::OtherBytes);
         };
-        let digest = Digest::of_bytes(body.as_bytes()).to_hex();
-        if line != format!("{digest} {action}") && line != digest {
+        let is_whole = match line.strip_prefix(&*Digest::of_bytes(body.as_bytes()).to_hex()) {
+            Some("") => true,
+            Some(rest) => rest.strip_prefix(' ') == Some(&*action.to_hex()),
+            None => false,
+        };
+        if !is_whole {
             return Found::Damaged(Fault::OtherBytes);
         }
         serde_json::from_str(body)

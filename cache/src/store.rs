@@ -388,8 +388,9 @@ impl Store {
     }
 
     pub(crate) fn read_result(&self, action: &ActionDigest) -> io::Result<Found<ActionResult>> {
-        record::text(&self.result_path(action), MAX_RECORD_BYTES)?
-            .and_then(|text| Ok(ActionResult::from_record(&text, action)))
+        record::read(&self.result_path(action), MAX_RECORD_BYTES, |text| {
+            ActionResult::from_record(text, action)
+        })
     }
 
     /// Publishes the result of an action. The first to come stands, as long as its objects do; a record that is

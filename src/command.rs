@@ -5,6 +5,7 @@
 //! runner end.
 
 mod guardian;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -31,6 +32,9 @@ pub(crate) use guardian::{exec_tied, guard};
 /// `CUDA_VISIBLE_DEVICES` is set), and `{scratch}` by a folder for
 /// checkpoints, which outlives a killed attempt. A brace itself is written `{{` or `}}`. The stage is seeded if it uses
 /// `{seed}`.
+///
+/// What it prints is logged. A line such as `ablate: 3/10 epoch loss=0.52 samples/s=410` tells how far it is instead: the unit and any
+/// values may follow the two numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
@@ -192,13 +196,16 @@ impl Stage for Command {
         let mut measured = Instant::now();
         loop {
             match news.recv_timeout(Duration::from_millis(50)) {
-                Ok(News::Line(line)) => {
-                    last_lines.push_back(line.clone());
-                    if last_lines.len() > LAST_LINES {
-                        last_lines.pop_front();
+                Ok(News::Line(line)) => match told::progress(&line) {
+                    Some(progress) => job.progress(progress),
+                    None => {
+                        last_lines.push_back(line.clone());
+                        if last_lines.len() > LAST_LINES {
+                            last_lines.pop_front();
+                        }
+                        job.log(line);
                     }
-                    job.log(line);
-                }
+                },
                 Ok(News::Ended(ended)) => {
                     status = Some(ended.map_err(StageError::io(Path::new(&self.argv[0])))?);
                     // Where the guardian was killed itself, what it guarded has come to this process.
@@ -343,7 +350,7 @@ fn read_lines(from: impl Read + Send + 'static, sender: SyncSender<News>) {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
         while from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-            drop(sender.send(News::Line(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())));
+            drop(sender.send(News::Line(String::from_utf8_lossy(told::last_written(&line)).into_owned())));
             line.clear();
         }
     });

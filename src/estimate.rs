@@ -176,8 +176,8 @@ impl Estimate {
             Event::Started { instance, .. } => {
                 self.set(instance, State::Running { since_ms: unix_ms, told: None });
             }
-            Event::Progress { instance, done, total, .. } => {
-                let mark = Mark { unix_ms, done: *done, total: *total };
+            Event::Progress { instance, progress } => {
+                let mark = Mark { unix_ms, done: progress.done, total: progress.total };
                 if let Some(Action { state: State::Running { told, .. }, .. }) = self.action(instance) {
                     // A stage that counts anew, in its next part, is timed anew.
                     let first =
@@ -286,6 +286,7 @@ fn pace(first: Mark, last: Mark) -> Option<f64> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ablate_stage::Progress;
     use ablate_stage::cache::ActionDigest;
 
     use super::*;
@@ -319,8 +320,7 @@ mod tests {
     }
 
     fn progress(instance: &str, done: u64, total: u64) -> Event {
-        let (unit, note) = ("step".to_owned(), String::new());
-        Event::Progress { instance: instance.to_owned(), done, total, unit, note }
+        Event::Progress { instance: instance.to_owned(), progress: Progress::of(done, total, "step") }
     }
 
     fn finished(instance: &str, duration_ms: u64) -> Event {

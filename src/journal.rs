@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ablate_stage::Progress;
 use ablate_stage::cache::{ActionDigest, Digest};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -124,14 +125,9 @@ pub enum Event {
     Progress {
         /// The instance.
         instance: String,
-        /// Units done.
-        done: u64,
-        /// Units in all.
-        total: u64,
-        /// The unit.
-        unit: String,
-        /// A remark.
-        note: String,
+        /// How far.
+        #[serde(flatten)]
+        progress: Progress,
     },
     /// A line it printed or logged.
     Output {
@@ -490,13 +486,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(dir.path(), 5).unwrap();
         for step in 0..100 {
-            let event = Event::Progress {
-                instance: "a".to_owned(),
-                done: step,
-                total: 100,
-                unit: "step".to_owned(),
-                note: String::new(),
-            };
+            let progress = Progress::of(step, 100, "step");
+            let event = Event::Progress { instance: "a".to_owned(), progress };
             journal.record(&Entry { unix_ms: 10_000 + 100 * step, event });
         }
         assert_eq!(read(dir.path(), journal.run()).unwrap().len(), 5);

@@ -83,24 +83,13 @@ impl Manifest {
         inputs: BTreeMap<String, Digest>,
         files: BTreeMap<String, Digest>,
     ) -> Self {
-        Self::of(stage, stage.canonical(), seed, inputs, files)
-    }
-
-    /// The manifest of a stage whose canonical RON is known.
-    pub(crate) fn of(
-        stage: &dyn DynStage,
-        canonical: String,
-        seed: Option<u64>,
-        inputs: BTreeMap<String, Digest>,
-        files: BTreeMap<String, Digest>,
-    ) -> Self {
         Self {
             kind: stage.kind().to_owned(),
             revision: stage.revision(),
             seed: seed.filter(|_| stage.seeded()),
             inputs,
             files,
-            stage: canonical,
+            stage: stage.canonical(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use ablate_stage::DynStage;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Rehash, Store, StoreError};
 use rayon::prelude::*;
 use thiserror::Error;
@@ -201,8 +202,16 @@ pub struct Keys<'a> {
     files: &'a Files,
     /// By instance: the first one with the same parameters.
     firsts: Vec<usize>,
-    /// By first instance: its stage as canonical RON.
-    stages: Vec<OnceLock<String>>,
+    /// By first instance: what the manifests of these parameters have in common.
+    common: Vec<OnceLock<Common>>,
+}
+
+/// What the manifests of some parameters have in common.
+struct Common {
+    /// With no seed and no inputs.
+    manifest: Manifest,
+    /// Whether a seed belongs into it.
+    seeded: bool,
 }
 
 impl<'a> Keys<'a> {
@@ -213,8 +222,8 @@ impl<'a> Keys<'a> {
             *seen.entry(Arc::as_ptr(&instance.params).cast::<()>()).or_insert(index)
         });
         let firsts = firsts.collect();
-        let stages = graph.instances.iter().map(|_| OnceLock::new()).collect();
-        Self { graph, files, firsts, stages }
+        let common = graph.instances.iter().map(|_| OnceLock::new()).collect();
+        Self { graph, files, firsts, common }
     }
 
     /// The manifest of an instance whose inputs all have results.
@@ -233,14 +242,18 @@ impl<'a> Keys<'a> {
             let object = result.outputs.get(&wire.output);
             (port.clone(), object.expect("a result has every output its stage declares").digest)
         });
-        let params = instance.params.as_ref();
+        let common = self.common[self.firsts[id.0]].get_or_init(|| self.common(instance.params.as_ref()));
+        let seed = instance.seed.filter(|_| common.seeded);
+        Manifest { seed, inputs: inputs.collect(), ..common.manifest.clone() }
+    }
+
+    fn common(&self, params: &dyn DynStage) -> Common {
         let content = |path: PathBuf| {
             let digest = self.files.0.get(&path).expect("every declared file was read");
             (path.display().to_string(), *digest)
         };
         let files = params.files().into_iter().map(content).collect();
-        let stage = self.stages[self.firsts[id.0]].get_or_init(|| params.canonical());
-        Manifest::of(params, stage.clone(), instance.seed, inputs.collect(), files)
+        Common { manifest: Manifest::new(params, None, BTreeMap::new(), files), seeded: params.seeded() }
     }
 }
 

@@ -113,7 +113,7 @@ impl<'a> Lines<'a> {
             *last = entry.unix_ms;
         }
         let left = match &entry.event {
-            Event::Progress { unit, .. } => pace_and_left(unit, outlook),
+            Event::Progress { progress, .. } => pace_and_left(&progress.unit, outlook),
             _ => String::new(),
         };
         let line = describe(&entry.event).map(|(verb, text)| format!("{verb:>12} {text}{left}"));
@@ -220,16 +220,17 @@ impl Bars {
                 running.left.set(outlook.action, "about ");
                 running.bar.set_message("");
             }
-            Event::Progress { instance, done, total, unit, note } => {
+            Event::Progress { instance, progress } => {
                 let Running { bar, left, tells } = self.bar(instance);
                 if !*tells {
                     bar.set_style(with_bar(left));
                     *tells = true;
                 }
-                bar.set_length(*total);
-                bar.set_position(*done);
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+                let unit = &progress.unit;
                 let pace = outlook.pace.map(|pace| format!(", {}", pace_in_words(pace, unit)));
-                let text = format!("{unit}  {note}{}", pace.unwrap_or_default());
+                let text = format!("{unit}  {}{}", progress.remarks(), pace.unwrap_or_default());
                 left.set(outlook.action, ", ");
                 bar.set_message(escape_lines(&text));
             }
@@ -358,9 +359,7 @@ pub fn describe(event: &Event) -> Option<(&'static str, String)> {
         Event::Waiting { instance } => ("Waiting", format!("for another run to do {instance}")),
         Event::Started { instance, .. } => ("Started", instance.clone()),
         Event::Resumed { instance, from } => ("Resumed", format!("{instance} from {from}")),
-        Event::Progress { instance, done, total, unit, note } => {
-            ("Progress", format!("{instance} {done}/{total} {unit} {note}").trim_end().to_owned())
-        }
+        Event::Progress { instance, progress } => ("Progress", format!("{instance} {progress}")),
         Event::Output { instance, line } => ("Output", format!("{instance}: {line}")),
         Event::Retried { instance, reason } => ("Retrying", format!("{instance}: {reason}")),
         Event::Finished { instance, duration_ms, metrics, .. } => {
@@ -461,10 +460,10 @@ mod tests {
         let instance = || "a[k=1]".to_owned();
         let progress = |done| Event::Progress {
             instance: instance(),
-            done,
-            total: 9,
-            unit: "step".into(),
-            note: "loss 0.5".into(),
+            progress: ablate_stage::Progress {
+                values: [("loss".to_owned(), 0.5)].into(),
+                ..ablate_stage::Progress::of(done, 9, "step")
+            },
         };
         let started = Event::Started { instance: instance(), action: ActionDigest::of_manifest("a") };
         let events = [
@@ -490,7 +489,7 @@ mod tests {
             let outlook = estimate.take(&entry);
             lines.show(&entry, &outlook).unwrap();
         }
-        let expected = "     Started a[k=1]\n    Progress a[k=1] 3/9 step loss 0.5, 5.0 s/step, 30 s left\n       \
+        let expected = "     Started a[k=1]\n    Progress a[k=1] 3/9 step loss 0.5000, 5.0 s/step, 30 s left\n       \
                         Total 0 of 2 stages, 1 running, at least 30 s left\n      Failed a[k=1]: no\n     Skipped b, \
                         because a[k=1] failed\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

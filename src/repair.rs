@@ -91,7 +91,7 @@ fn perform(store: &Store, project: &Path, action: ActionDigest) -> io::Result<Re
                 writeln!(orders, "{order}")?;
                 continue;
             }
-            Ok(Reply::Started | Reply::Resumed(_) | Reply::Progress { .. } | Reply::Line(_)) | Err(_) => {
+            Ok(Reply::Started | Reply::Resumed(_) | Reply::Progress(_) | Reply::Line(_)) | Err(_) => {
                 continue;
             }
         };

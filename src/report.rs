@@ -4,6 +4,7 @@
 //! tables and does nothing else. Nothing in it says when it was written, so equal results make equal reports. A live report, which
 //! a server shows while a run goes on, may ask that server how things stand.
 
+pub mod activity;
 mod chart;
 mod matrix;
 mod picture;
@@ -84,7 +85,7 @@ impl Report {
     }
 
     /// As a page that a server shows, which asks it for `state`: a line that is to be `version` as long as the page holds, and then
-    /// a line for each thing that goes on.
+    /// [what goes on](activity::to_html).
     pub fn to_live_html(&self, version: &str) -> String {
         self.page(Some(version))
     }
@@ -164,7 +165,7 @@ impl Report {
         }
         html.push_str("</nav>\n</header>\n<main>\n");
         if version.is_some() {
-            html.push_str("<ul id=\"activity\" aria-live=\"polite\"></ul>\n");
+            html.push_str("<div id=\"activity\"></div>\n");
         }
         for (id, title, body) in present() {
             write!(html, "<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n").expect("a string");

@@ -295,13 +295,13 @@ impl Worker<'_> {
             let mut programs_mib = 0;
             let mut report = |report: Report| {
                 let reply = match report {
-                    Report::Progress { done, total, unit, note } => {
+                    Report::Progress(progress) => {
                         let soon = last_progress.is_some_and(|at| at.elapsed() < Duration::from_millis(100));
-                        if soon && done < total {
+                        if soon && progress.done < progress.total {
                             return;
                         }
                         last_progress = Some(Instant::now());
-                        Reply::Progress { done, total, unit: unit.to_owned(), note }
+                        Reply::Progress(progress)
                     }
                     Report::Resumed(from) => Reply::Resumed(from),
                     Report::Line(line) => Reply::Line(line),
@@ -370,7 +370,7 @@ fn peak_memory_mib() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ablate_stage::{Port, Request as Resources, Stage};
+    use ablate_stage::{Port, Progress, Request as Resources, Stage};
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
 
@@ -418,8 +418,7 @@ mod tests {
                 Act::Write => {}
                 Act::Print => {
                     job.resumed("epoch 1");
-                    (0..100).for_each(|step| job.progress(step, 100, "step", ""));
-                    job.progress(100, 100, "step", "done");
+                    (0..=100).for_each(|step| job.progress(Progress::of(step, 100, "step")));
                     job.log("a line");
                 }
                 Act::Panic => panic!("index {} is wrong", 7),
@@ -483,17 +482,9 @@ mod tests {
     fn what_a_stage_tells_is_passed_on_and_thinned_out() {
         let (_dir, store) = new_store();
         let (told, _) = perform(&store, Act::Print);
-        let progress = |done, note: &str| Reply::Progress {
-            done,
-            total: 100,
-            unit: "step".to_owned(),
-            note: note.to_owned(),
-        };
-        assert_eq!(told[1..3], [Reply::Resumed("epoch 1".to_owned()), progress(0, "")]);
-        assert_eq!(
-            told[told.len() - 3..told.len() - 1],
-            [progress(100, "done"), Reply::Line("a line".to_owned())]
-        );
+        let progress = |done| Reply::Progress(Progress::of(done, 100, "step"));
+        assert_eq!(told[1..3], [Reply::Resumed("epoch 1".to_owned()), progress(0)]);
+        assert_eq!(told[told.len() - 3..told.len() - 1], [progress(100), Reply::Line("a line".to_owned())]);
         assert!(told.len() < 20, "{told:?}");
     }
 

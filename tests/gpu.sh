@@ -184,10 +184,17 @@ data_axis() {
         "$source" '0.4914, 0.4822, 0.4465' '0.2023, 0.1994, 0.2010'
 }
 
+# The members of a JSON object of numbers as words: `"loss":0.5,"samples/s":410` is `loss 0.5, samples/s 410`.
+words() {
+    local members=${1//\"/}
+    members=${members//:/ }
+    printf '%s' "${members//,/, }"
+}
+
 # Keeps the events of standard input in file $1, and prints how training goes, twenty times in all, and what stages say.
 follow() {
     local line twentieth shown=
-    local progress='"event":"progress".*"note":"(epoch ([0-9]+) of [^"]*)"'
+    local progress='"event":"progress".*"note":"(epoch ([0-9]+) of [^"]*)","values":\{([^}]*)\}'
     local text='"(([^"\\]|\\.)*)"'
     local said="\"event\":\"(failed|retried|output|resumed)\",\"instance\":$text.*\"(error|reason|line|from)\":$text"
     # Ctrl-C is for ablate, which then writes a checkpoint and says so.
@@ -196,7 +203,7 @@ follow() {
         printf '%s\n' "$line" >>"$1"
         if [[ $line =~ $progress ]]; then
             twentieth=$(((BASH_REMATCH[2] - 1) / ((epochs + 19) / 20)))
-            [[ $twentieth == "$shown" ]] || printf '%s\n' "${BASH_REMATCH[1]}"
+            [[ $twentieth == "$shown" ]] || printf '%s, %s\n' "${BASH_REMATCH[1]}" "$(words "${BASH_REMATCH[3]}")"
             shown=$twentieth
         elif [[ $line =~ $said ]]; then
             printf '%b: %s: %b\n' "${BASH_REMATCH[2]}" "${BASH_REMATCH[1]}" "${BASH_REMATCH[5]//\\\"/\"}"

@@ -380,6 +380,40 @@ fn a_served_report_follows_what_runs() {
     server.wait().unwrap();
 }
 
+#[test]
+fn what_a_program_says_of_itself_is_followed() {
+    let project = Project::new();
+    let go = project.path().join("go");
+    let script = "for i in 1 2; do echo ablate: $i/9 epoch loss=0.$i; sleep 2.2; done; echo trained; \
+                  until [ -e GO ]; do sleep 0.05; done; echo {{}} > m.json";
+    let pipeline = r#"Pipeline(name: "p", stages: {"train": (stage: Command(
+        argv: ["sh", "-c", "SCRIPT"], outputs: {"metrics": (kind: Metrics, path: "m.json")},
+    ))})"#;
+    let script = script.replace("GO", go.to_str().unwrap());
+    project.write("p.ron", &pipeline.replace("SCRIPT", &script));
+    let run = project.start(&["run", "p.ron", "--json"]);
+    let mut server = project.start(&["report", "p.ron", "--serve"]);
+    let mut told = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    let address = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let state = || ask(&address, "GET", "/state", "localhost").1;
+    wait_until("both losses are drawn", || {
+        let state = state();
+        state.contains("<li>train 2/9 epoch loss 0.2000</li>") && state.contains("loss, so far")
+    });
+    std::fs::write(&go, "").unwrap();
+    let events = common::finish(run).stdout;
+    assert!(
+        events.contains(r#""done":2,"total":9,"unit":"epoch","note":"","values":{"loss":0.2}"#),
+        "{events}"
+    );
+    wait_until("nothing goes on", || !state().contains("<li>"));
+    let log = project.expect(0, &["log"]).stdout;
+    assert!(log.contains("trained") && !log.contains("ablate:"), "{log}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 /// Every command of the guide is run, and what it prints is what stands below it; `ABLATE_UPDATE_BOOK=1 cargo test` writes it.
 #[test]
 fn the_guide_shows_what_its_commands_print() {

@@ -43,18 +43,22 @@ macro_rules! digest_type {
 
             /// The 64 hexadecimal digits.
             pub fn to_hex(&self) -> String {
-                blake3::Hash::from_bytes(self.0).to_hex().as_str().to_owned()
+                self.as_hash().to_hex().as_str().to_owned()
             }
 
             /// The first 12 hexadecimal digits, for people.
             pub fn short(&self) -> String {
-                self.to_hex()[..12].to_owned()
+                self.as_hash().to_hex()[..12].to_owned()
+            }
+
+            const fn as_hash(&self) -> blake3::Hash {
+                blake3::Hash::from_bytes(self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.to_hex())
+                f.write_str(&self.as_hash().to_hex())
             }
         }
 
@@ -76,7 +80,7 @@ macro_rules! digest_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.to_hex())
+                serializer.serialize_str(&self.as_hash().to_hex())
             }
         }
 

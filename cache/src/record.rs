@@ -53,11 +53,19 @@ impl<T> Found<T> {
 /// # Errors
 /// What is no fault of the file: too many open files, say.
 pub fn open(path: &Path) -> io::Result<Found<File>> {
+    open_known(path)?.and_then(|(file, _)| Ok(Found::Whole(file)))
+}
+
+/// The same, with what is known of the file.
+fn open_known(path: &Path) -> io::Result<Found<(File, Metadata)>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => {
             let meta = file.metadata()?;
-            Ok(if meta.is_file() { Found::Whole(file) } else { Found::Damaged(Fault::NotAFile(kind(&meta))) })
+            Ok(match meta.is_file() {
+                true => Found::Whole((file, meta)),
+                false => Found::Damaged(Fault::NotAFile(kind(&meta))),
+            })
         }
         Err(error) => blame(error),
     }
@@ -87,25 +95,18 @@ pub fn text(path: &Path, max: u64) -> io::Result<Found<String>> {
 /// # Errors
 /// As [`open`].
 pub fn read<T>(path: &Path, max: u64, reader: impl FnOnce(&str) -> Found<T>) -> io::Result<Found<T>> {
-    open(path)?.and_then(|mut file| {
+    open_known(path)?.and_then(|(mut file, meta)| {
         // A plan is mostly these reads. Most records fit, and come with one call and no allocation.
-        let mut start = [0; MOST];
-        let mut read = 0;
-        while read < MOST {
-            match file.read(&mut start[read..]) {
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let (mut short, mut long) = ([0; MOST], Vec::new());
+        let bytes = match usize::try_from(meta.len().min(max)) {
+            Ok(len) if len <= MOST => {
+                file.read_exact(&mut short[..len])?;
+                &short[..len]
             }
-        }
-        let mut long = Vec::new();
-        let bytes = if read < MOST {
-            &start[..read]
-        } else {
-            long.extend_from_slice(&start);
-            file.take(max.saturating_sub(MOST as u64)).read_to_end(&mut long)?;
-            &long
+            Ok(_) | Err(_) => {
+                file.take(max).read_to_end(&mut long)?;
+                &long
+            }
         };
         Ok(std::str::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), reader))
     })

@@ -178,7 +178,9 @@ impl Store {
     }
 
     pub(crate) fn record(&self, folder: &str, hex: &str) -> PathBuf {
-        self.root.join(folder).join(&hex[..2]).join(&hex[2..])
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + folder.len() + hex.len() + 3);
+        path.extend([self.root.as_path(), folder.as_ref(), hex[..2].as_ref(), hex[2..].as_ref()]);
+        path
     }
 
     /// Makes the folder of a record and clears its place of what a rename cannot replace.

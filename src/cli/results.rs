@@ -5,6 +5,7 @@ mod attempts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
+use ablate_stage::Progress;
 use polars::prelude::PolarsError;
 
 use super::project::{Project, Source};
@@ -27,7 +28,8 @@ pub struct Results {
     pub unreadable: Vec<PlanError>,
     failed: BTreeSet<InstanceId>,
     running: BTreeSet<InstanceId>,
-    activity: BTreeMap<String, String>,
+    /// What goes on, by instance: how far it has told to be, the latest last.
+    pub activity: BTreeMap<String, Vec<Progress>>,
 }
 
 impl Results {
@@ -52,9 +54,9 @@ impl Results {
             let attempts = Attempts::of(&project.store.runs(), &project.graph.name, of);
             for (id, name) in names {
                 match attempts.last(&name, plan.state(id).action()) {
-                    Some(Attempt::Running(how_far)) => {
+                    Some(Attempt::Running(told)) => {
                         running.insert(id);
-                        activity.insert(name, how_far.clone());
+                        activity.insert(name, told.clone());
                     }
                     Some(Attempt::Failed) => drop(failed.insert(id)),
                     Some(Attempt::Over) | None => {}
@@ -81,13 +83,6 @@ impl Results {
         let (failed, running, plan) = (among(&self.failed), among(&self.running), self.plan.of_part(&part));
         let project = Project { graph: part.graph.into_owned(), ..self.project };
         Self { project, plan, failed, running, ..self }
-    }
-
-    /// What runs are at: a line for each instance with how far it is.
-    pub fn activity(&self) -> impl Iterator<Item = String> {
-        self.activity
-            .iter()
-            .map(|(instance, progress)| format!("{instance} {progress}").trim_end().to_owned())
     }
 
     /// What became of an instance.

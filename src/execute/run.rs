@@ -1,7 +1,7 @@
 //! A run that goes on: what is known of each instance, and what follows from what happens.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ablate_stage::Device;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Store};
@@ -268,9 +268,7 @@ impl<'a> Run<'a> {
             }
             Reply::Resumed(from) => self.tell(Event::Resumed { instance, from }),
             Reply::Line(line) => self.tell(Event::Output { instance, line }),
-            Reply::Progress { done, total, unit, note } => {
-                self.tell(Event::Progress { instance, done, total, unit, note });
-            }
+            Reply::Progress(progress) => self.tell(Event::Progress { instance, progress }),
             Reply::Broken(error) => return Err(ExecuteError::Broken(error)),
             Reply::Done { result, performed } => {
                 self.done(work, &result, performed);
@@ -471,16 +469,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The scheduler's view of a graph. Durations, and memory where none is declared, are those of hits of the same stage; what
-/// nothing is known of counts as one second.
+/// The scheduler's view of a graph. Durations, and memory where none is declared, are those of hits of the same stage; where nothing
+/// is known, a pass over the data counts as one second.
 pub fn tasks(graph: &Graph, plan: &Plan, capacity: &Capacity) -> Vec<Task> {
     let forecast = Forecast::of_hits(graph, plan);
     let tasks = graph.ids().map(|id| {
-        let Instance { stage, request, .. } = graph.instance(id);
+        let Instance { stage, request, params, .. } = graph.instance(id);
         let share = request.gpu_memory_mib.map_or(GpuShare::Whole, GpuShare::Memory);
         Task {
             inputs: producers(graph, id).collect(),
-            cost: forecast.duration(stage).unwrap_or(Duration::from_secs(1)).as_secs_f64(),
+            cost: forecast.duration(stage).map_or_else(|| params.passes(), |usual| usual.as_secs_f64()),
             demand: Demand {
                 cpus: request.cpus,
                 memory_mib: match request.memory_mib {

@@ -1,16 +1,15 @@
 // How things stand is asked for again and again; the page is loaded anew when there are other results than it shows.
 const activity = document.getElementById("activity");
 const title = document.title;
+let shown = "";
 const ask = async () => {
   try {
-    const [version, ...lines] = (await (await fetch("state", { cache: "no-store" })).text()).split("\n");
+    const state = await (await fetch("state", { cache: "no-store" })).text();
+    const end = state.indexOf("\n");
+    const [version, now] = [state.slice(0, end), state.slice(end + 1)];
     if (version !== document.documentElement.dataset.version) location.reload();
     document.title = title;
-    activity.replaceChildren(...lines.filter(Boolean).map((line) => {
-      const item = document.createElement("li");
-      item.textContent = line;
-      return item;
-    }));
+    if (now !== shown) activity.innerHTML = shown = now;
   } catch {
     document.title = `(gone) ${title}`;
   }

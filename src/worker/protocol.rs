@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ablate_stage::Progress;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -41,16 +42,7 @@ pub enum Reply {
     /// The stage went on from a checkpoint.
     Resumed(String),
     /// How far the stage is.
-    Progress {
-        /// Units done.
-        done: u64,
-        /// Units in all.
-        total: u64,
-        /// The unit.
-        unit: String,
-        /// A remark.
-        note: String,
-    },
+    Progress(Progress),
     /// A line for the log.
     Line(String),
     /// The result is in the store.

@@ -11,8 +11,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 use super::{ReportArgs, compose, tables};
 use crate::cli::results::Results;
 use crate::cli::{Context, Failure, exit};
-use crate::diagnostic::escape_lines;
-use crate::report::Report;
+use crate::report::{Report, activity};
 use crate::rows::Outcome;
 
 /// The store is looked into at most this often.
@@ -100,11 +99,7 @@ impl Shown {
             let report = compose(args, &results, context)?;
             self.page = report.to_live_html(&standing.to_string());
         }
-        self.state = format!("{standing}\n");
-        for line in results.activity() {
-            self.state.push_str(&escape_lines(&line));
-            self.state.push('\n');
-        }
+        self.state = format!("{standing}\n{}", activity::to_html(&results.activity));
         self.standing = Some(standing);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use ablate_stage::Progress;
 use ablate_stage::cache::ActionDigest;
 
 use crate::journal::{self, Event};
@@ -20,10 +21,10 @@ const TOLD_WHILE_RUNNING: [&str; 7] =
     ["started", "waiting", "progress", "failed", "finished", "cached", "stopped"];
 
 /// A try at an action.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Attempt {
-    /// It goes on, in this run or another; with how far it is, where it tells.
-    Running(String),
+    /// It goes on, in this run or another; with how far it has told to be, the latest last.
+    Running(Vec<Progress>),
     /// It failed.
     Failed,
     /// It came to another end.
@@ -66,10 +67,10 @@ impl Attempts {
         let is_it = |(then, _): &&(Option<ActionDigest>, Attempt)| then.is_none() || *then == action;
         let mut tries = self.0.get(instance)?.iter().filter(is_it).map(|(_, attempt)| attempt);
         let last = tries.next()?;
-        let says_more =
-            |attempt: &&Attempt| matches!(attempt, Attempt::Running(how_far) if !how_far.is_empty());
         // A run that waits for another does not know how far that is.
-        let of_another = if *last == Attempt::Running(String::new()) { tries.find(says_more) } else { None };
+        let says_nothing = |attempt: &Attempt| matches!(attempt, Attempt::Running(told) if told.is_empty());
+        let says_more = |attempt: &&Attempt| matches!(attempt, Attempt::Running(told) if !told.is_empty());
+        let of_another = if says_nothing(last) { tries.find(says_more) } else { None };
         Some(of_another.unwrap_or(last))
     }
 }
@@ -84,12 +85,15 @@ fn in_run<T>(
     let kinds = if goes_on { &TOLD_WHILE_RUNNING[..] } else { &TOLD };
     let mut tries: HashMap<String, (Option<ActionDigest>, Attempt)> = HashMap::new();
     for entry in journal::read_some(folder, &run.run, kinds).unwrap_or_default() {
-        let running = || Attempt::Running(String::new());
+        let running = || Attempt::Running(Vec::new());
         let (instance, action, attempt) = match entry.event {
             Event::Started { instance, action } => (instance, Some(action), running()),
             Event::Waiting { instance } => (instance, None, running()),
-            Event::Progress { instance, done, total, unit, note } => {
-                (instance, None, Attempt::Running(format!("{done}/{total} {unit} {note}")))
+            Event::Progress { instance, progress } => {
+                if let Some((_, Attempt::Running(told))) = tries.get_mut(&instance) {
+                    told.push(progress);
+                }
+                continue;
             }
             Event::Failed { instance, action, .. } => (instance, action, Attempt::Failed),
             Event::Finished { instance, .. }

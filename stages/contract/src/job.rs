@@ -6,22 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{Device, StageError};
+use crate::{Device, Progress, StageError};
 
 /// What a stage tells while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     /// How far it is.
-    Progress {
-        /// Units done.
-        done: u64,
-        /// Units in all.
-        total: u64,
-        /// The unit, as "step" or "image".
-        unit: &'static str,
-        /// A short remark, as "loss 4.213".
-        note: String,
-    },
+    Progress(Progress),
     /// It went on from a checkpoint, described as "epoch 3 of 10".
     Resumed(String),
     /// A line for the log.
@@ -165,8 +156,8 @@ impl<'a> Job<'a> {
     }
 
     /// Reports how far it is.
-    pub fn progress(&mut self, done: u64, total: u64, unit: &'static str, note: impl Into<String>) {
-        (self.report)(Report::Progress { done, total, unit, note: note.into() });
+    pub fn progress(&mut self, progress: Progress) {
+        (self.report)(Report::Progress(progress));
     }
 
     /// Reports that it went on from a checkpoint.

@@ -117,6 +117,12 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What it asks of the machine.
     fn request(&self) -> Request;
 
+    /// A guess of how long it takes, in passes over its data. Of stages whose time nobody knows yet, those that lead to the most
+    /// passes start first.
+    fn passes(&self) -> f64 {
+        1.0
+    }
+
     /// The kin it can make use of; [`Job::kin`] is its artifact, where there is one.
     fn kin(&self) -> Option<Kin> {
         None
@@ -163,6 +169,8 @@ pub trait DynStage: Send + Sync {
     fn validate(&self) -> Vec<FieldError>;
     /// [`Stage::request`].
     fn request(&self) -> Request;
+    /// [`Stage::passes`].
+    fn passes(&self) -> f64;
     /// [`Stage::kin`].
     fn kin(&self) -> Option<Kin>;
     /// The stage as RON with every default written out, one field a line: its part of the key.
@@ -208,6 +216,10 @@ impl<S: Stage> DynStage for S {
 
     fn request(&self) -> Request {
         Stage::request(self)
+    }
+
+    fn passes(&self) -> f64 {
+        Stage::passes(self)
     }
 
     fn kin(&self) -> Option<Kin> {

@@ -4,7 +4,7 @@ mod page;
 
 use std::path::Path;
 
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Split, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Port, Progress, Request, Split, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +103,7 @@ impl Stage for Gallery {
             shown.chunks(self.columns).for_each(|row| sheet.push(row.iter().cloned()));
             let png = if shown.is_empty() { None } else { Some(sheet.png()?) };
             page.cluster(cluster, rows.len(), majority(&images, rows), shown.len(), png.as_deref());
-            job.progress(cluster as u64 + 1, clusters.rows.len() as u64, "cluster", "");
+            job.progress(Progress::of(cluster as u64 + 1, clusters.rows.len() as u64, "cluster"));
         }
         write(job.output("sheet"), &overview.png()?)?;
         write(job.output("page"), page.finish().as_bytes())

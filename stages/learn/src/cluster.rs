@@ -80,7 +80,7 @@ impl Default for Cluster {
 
 impl Stage for Cluster {
     const KIND: &'static str = "Cluster";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SEEDED: bool = true;
 
     fn seeded(&self) -> bool {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use ablate_data::{Column, Columns};
-use ablate_stage::{BadArtifact, Job, StageError, TensorData, Tensors};
+use ablate_stage::{BadArtifact, Job, Progress, StageError, TensorData, Tensors};
 
 use crate::checkpoint::Checkpoints;
 use crate::schedule::{Position, Schedule};
@@ -104,8 +104,12 @@ impl Course {
             losses.push(loss);
             let done = losses.len();
             let rate = ((done - first) * self.samples) as f64 / started.elapsed().as_secs_f64();
-            let note = format!("epoch {} of {epochs}, loss {loss:.4}, {rate:.0} samples/s", at.epoch + 1);
-            job.progress(done as u64, total as u64, "step", note);
+            let values = [("loss", f64::from(loss)), ("samples/s", rate)];
+            job.progress(Progress {
+                note: format!("epoch {} of {epochs}", at.epoch + 1),
+                values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+                ..Progress::of(done as u64, total as u64, "step")
+            });
             if done < total && checkpoints.due(at.step + 1 == at.steps) {
                 checkpoints.save(done as u64, &with_losses(state, &losses))?;
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ablate_data::{Extent, ImageSet, Views};
-use ablate_stage::{ArtifactKind, FieldError, Job, Port, Request, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Port, Progress, Request, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +146,7 @@ impl Embed {
             }
             dim = x.dims()[1];
             values.extend(host(x));
-            job.progress((values.len() / dim) as u64, images.len() as u64, "image", "");
+            job.progress(Progress::of((values.len() / dim) as u64, images.len() as u64, "image"));
             Ok(())
         })?;
         Ok((values, dim))

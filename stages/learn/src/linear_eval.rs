@@ -4,7 +4,9 @@ use std::path::Path;
 
 use ablate_data::random::Draws;
 use ablate_data::{Column, Columns};
-use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Split, Stage, StageError};
+use ablate_stage::{
+    ArtifactKind, FieldError, Job, Metrics, Port, Progress, Request, Split, Stage, StageError,
+};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
@@ -211,7 +213,7 @@ impl LinearEval {
                 let found = format!("the probe's weights are no longer finite after step {step}; lower `lr`");
                 return Err(StageError::Failed(found));
             }
-            job.progress(step as u64 + 1, self.steps as u64, "step", "");
+            job.progress(Progress::of(step as u64 + 1, self.steps as u64, "step"));
         }
         Ok(probes)
     }

@@ -333,6 +333,12 @@ impl Stage for Pretrain {
         Request::TRAIN
     }
 
+    fn passes(&self) -> f64 {
+        let recipe = self.method.recipe();
+        let views = |epoch| recipe.as_ref().map_or(0, |recipe| recipe.needs(epoch).views());
+        (0..self.epochs).map(views).sum::<usize>() as f64
+    }
+
     fn kin(&self) -> Option<Kin> {
         let shorter = Kin { field: "epochs", side: Side::Below, output: STATE };
         self.can_be_continued().then_some(shorter)

@@ -6,7 +6,7 @@ mod umap;
 
 use ablate_data::random::Draws;
 use ablate_data::{Column, Columns};
-use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Request, Stage, StageError};
+use ablate_stage::{ArtifactKind, FieldError, Job, Metrics, Port, Progress, Request, Stage, StageError};
 use ndarray::{Array2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -215,13 +215,13 @@ impl Projection {
                     return Err(StageError::input("embeddings", reason));
                 }
                 let near = neighbours_of(points, ((3.0 * perplexity) as usize + 1).min(count - 1))?;
-                let mut done = |epoch| job.progress(epoch as u64, epochs as u64, "step", "");
+                let mut done = |epoch| job.progress(Progress::of(epoch as u64, epochs as u64, "step"));
                 Ok(t_sne(&near, &start, TSne { perplexity, epochs }, &mut done))
             }
             Layout::Umap { neighbours, min_dist, epochs } => {
                 let near = neighbours_of(points, (neighbours - 1).min(count - 1))?;
                 let mut draws = Draws::named(job.seed(), "projection");
-                let mut done = |epoch| job.progress(epoch as u64, epochs as u64, "pass", "");
+                let mut done = |epoch| job.progress(Progress::of(epoch as u64, epochs as u64, "pass"));
                 Ok(umap(&near, &start, Umap { min_dist, epochs }, &mut draws, &mut done))
             }
         }

@@ -118,6 +118,11 @@ impl Stage for SelfLabel {
         Request::TRAIN
     }
 
+    fn passes(&self) -> f64 {
+        // Of a weak and a strong view.
+        2.0 * self.epochs as f64
+    }
+
     fn presets() -> Vec<(&'static str, Vec<Preset>)> {
         vec![("weak", Views::presets()), ("strong", Views::presets())]
     }

@@ -51,7 +51,7 @@ fn the_same_fields_give_the_same_bytes() {
         "GnnRefine 3 curve 544dc4b99496 embeddings 9dad6b37e59f metrics 8a6e32d3e577",
         "LinearEval 1 metrics 15df2d455756 predictions d2c145806ab9",
         "KnnEval 1 metrics e4bbbf2d60b0",
-        "Cluster 2 assignment 8b563c688ba7",
+        "Cluster 3 assignment 8b563c688ba7",
         "ClusterEval 2 metrics 9e890d27570f predictions 74fdeae75d4e",
         "Projection 1 metrics 18cf8c36514b points ba0b471a0882",
         "Projection 1 metrics cabbf31be0be points f67633677729",

@@ -1,7 +1,7 @@
 //! Decodes the images a data set is made of, once: to keep them, or to know that they can be read.
 
 use ablate_stage::cache::Digest;
-use ablate_stage::{Job, Split, StageError};
+use ablate_stage::{Job, Progress, Split, StageError};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,7 @@ pub(crate) fn take_in(
                 return Err(StageError::Failed(format!("{}; {advice}", listed(&broken))));
             }
         }
-        job.progress(done as u64, rows.len() as u64, "image", "");
+        job.progress(Progress::of(done as u64, rows.len() as u64, "image"));
         Ok(())
     })?;
     if !broken.is_empty() {

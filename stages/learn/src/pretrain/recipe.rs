@@ -184,6 +184,13 @@ impl Loss {
     }
 }
 
+impl Needs {
+    /// Views of each image of a batch and of its neighbours that go through the network.
+    pub fn views(&self) -> usize {
+        2 + self.listed + usize::from(self.random)
+    }
+}
+
 impl Recipe {
     /// Whether there is a cluster head.
     pub fn has_clusters(&self) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ablate_learn::artifacts::Embeddings;
 use ablate_stage::cache::Digest;
-use ablate_stage::{Device, Job, JobFiles, Report, Stage, StageError, StopFlag};
+use ablate_stage::{Device, Job, JobFiles, Progress, Report, Stage, StageError, StopFlag};
 
 /// A folder with artifacts in it: inputs are files named as ports, and the outputs of a run are in a folder of their own.
 pub struct Workbench {
@@ -42,7 +42,7 @@ impl<'a> Run<'a> {
 #[derive(Debug)]
 pub struct Outcome {
     pub result: Result<(), StageError>,
-    pub progress: Vec<String>,
+    pub progress: Vec<Progress>,
     pub resumed: Vec<String>,
 }
 
@@ -93,8 +93,8 @@ impl Workbench {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(run.threads).build().unwrap();
         let result = pool.install(|| {
             let mut report = |report| match report {
-                Report::Progress { note, .. } => {
-                    progress.push(note);
+                Report::Progress(told) => {
+                    progress.push(told);
                     if progress.len() == run.stop_at {
                         stop.raise();
                     }

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use crate::journal::{Entry, Event};
 
+/// Nothing is believed that goes on for longer: a thousand years.
+const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
 /// An action that is to be performed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task<'a> {
@@ -254,7 +257,8 @@ impl Estimate {
                 let by_pace = told.and_then(|(first, last)| {
                     let left = last.total.saturating_sub(last.done) as f64 / pace(first, last)?;
                     let since = Duration::from_millis(unix_ms.saturating_sub(last.unix_ms));
-                    Duration::try_from_secs_f64(left).ok().map(|left| left.saturating_sub(since))
+                    let left = Duration::try_from_secs_f64(left).ok().filter(|left| *left < LONGEST);
+                    left.map(|left| left.saturating_sub(since))
                 });
                 let ran = Duration::from_millis(unix_ms.saturating_sub(since_ms));
                 by_pace
@@ -380,6 +384,17 @@ mod tests {
         check(&mut estimate, 125, Event::Advice { instance: String::new(), text: String::new() }, None, 0, 1);
         check(&mut estimate, 126, Event::Advice { instance: String::new(), text: String::new() }, None, 0, 2);
         check(&mut estimate, 127, Event::Stopped { instance: "encoder[0]".to_owned() }, None, 100, 1);
+    }
+
+    #[test]
+    fn a_time_nobody_lives_to_see_is_not_believed() {
+        let mut estimate = run(2, 2, 0.0);
+        for encoder in ["encoder[0]", "encoder[1]"] {
+            estimate.take(&Entry { unix_ms: 0, event: started(encoder) });
+            estimate.take(&Entry { unix_ms: 0, event: progress(encoder, 1, u64::MAX) });
+            let outlook = estimate.take(&Entry { unix_ms: 10_000, event: progress(encoder, 2, u64::MAX) });
+            assert_eq!(outlook.action, Some(Duration::from_secs(90)));
+        }
     }
 
     #[test]

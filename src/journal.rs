@@ -234,7 +234,8 @@ pub struct Journal {
     file: File,
     /// Whole lines, and what is left of one of which a part was written.
     unwritten: Vec<u8>,
-    progressed: HashMap<String, u64>,
+    /// When each instance last told of each subject.
+    progressed: HashMap<(String, String), u64>,
     error: Option<io::Error>,
 }
 
@@ -274,9 +275,9 @@ impl Journal {
 
     /// Adds an entry.
     pub fn record(&mut self, entry: &Entry) {
-        if let Event::Progress { instance, .. } = &entry.event {
-            let last = self.progressed.entry(instance.clone()).or_default();
-            if entry.unix_ms < *last + PROGRESS_EVERY_MS {
+        if let Event::Progress { instance, progress } = &entry.event {
+            let last = self.progressed.entry((instance.clone(), progress.subject())).or_default();
+            if entry.unix_ms < *last + PROGRESS_EVERY_MS && progress.done < progress.total {
                 return;
             }
             *last = entry.unix_ms;

@@ -14,7 +14,7 @@ use crate::estimate::Outlook;
 use crate::journal::{Counts, Entry, Event, Outcome};
 
 /// How a run is shown.
-pub enum Progress<'a> {
+pub enum View<'a> {
     /// Bars: one a running action, and one for all.
     Bars(Bars),
     /// A line for each thing that matters.
@@ -23,7 +23,7 @@ pub enum Progress<'a> {
     Json(&'a mut dyn Write),
 }
 
-impl Progress<'_> {
+impl View<'_> {
     /// Shows an entry, with how long it all goes on.
     ///
     /// # Errors
@@ -434,6 +434,7 @@ pub fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ablate_stage::Progress;
     use ablate_stage::cache::ActionDigest;
 
     use super::*;
@@ -456,14 +457,11 @@ mod tests {
     #[test]
     fn lines_tell_what_matters() {
         let mut out = Vec::new();
-        let mut lines = Progress::Lines(Lines::new(&mut out));
+        let mut lines = View::Lines(Lines::new(&mut out));
         let instance = || "a[k=1]".to_owned();
         let progress = |done| Event::Progress {
             instance: instance(),
-            progress: ablate_stage::Progress {
-                values: [("loss".to_owned(), 0.5)].into(),
-                ..ablate_stage::Progress::of(done, 9, "step")
-            },
+            progress: Progress::of(done, 9, "step").with("loss", 0.5),
         };
         let started = Event::Started { instance: instance(), action: ActionDigest::of_manifest("a") };
         let events = [

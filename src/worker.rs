@@ -6,7 +6,7 @@
 
 mod protocol;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -291,16 +291,17 @@ impl Worker<'_> {
         let stop = self.stop.clone();
         let pool = self.pool(threads)?;
         let outcome = pool.install(move || {
-            let mut last_progress: Option<Instant> = None;
+            let mut last_progress: HashMap<String, Instant> = HashMap::new();
             let mut programs_mib = 0;
             let mut report = |report: Report| {
                 let reply = match report {
                     Report::Progress(progress) => {
-                        let soon = last_progress.is_some_and(|at| at.elapsed() < Duration::from_millis(100));
+                        let last = last_progress.get(&progress.subject());
+                        let soon = last.is_some_and(|at| at.elapsed() < Duration::from_millis(100));
                         if soon && progress.done < progress.total {
                             return;
                         }
-                        last_progress = Some(Instant::now());
+                        last_progress.insert(progress.subject(), Instant::now());
                         Reply::Progress(progress)
                     }
                     Report::Resumed(from) => Reply::Resumed(from),

@@ -73,6 +73,9 @@ fn open_known(path: &Path) -> io::Result<Found<(File, Metadata)>> {
 
 /// Tells errors that come from the file from those that do not.
 fn blame<T>(error: io::Error) -> io::Result<Found<T>> {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Ok(Found::Damaged(Fault::OtherBytes));
+    }
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Absent),
         Some(Errno::LOOP) => Ok(Found::Damaged(Fault::NotAFile("a symlink"))),

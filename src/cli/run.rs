@@ -21,7 +21,7 @@ use crate::graph::{Graph, Instance};
 use crate::journal::{Entry, Event, Journal, Outcome, Planned, now_unix_ms};
 use crate::machine;
 use crate::plan::{History, State, producers};
-use crate::progress::{Bars, Lines, Progress};
+use crate::progress::{Bars, Lines, View};
 use crate::rounds::{Round, Rounds};
 use crate::scheduler::Capacity;
 
@@ -98,11 +98,11 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     })?;
     let hits = first.hits();
     let progress = if args.json {
-        Progress::Json(&mut *context.out)
+        View::Json(&mut *context.out)
     } else if context.terminal && !first.plan.is_complete() {
-        Progress::Bars(Bars::new(hits))
+        View::Bars(Bars::new(hits))
     } else {
-        Progress::Lines(Lines::new(&mut *context.err))
+        View::Lines(Lines::new(&mut *context.err))
     };
     let estimate = Estimate::new(settings.capacity.slots, settings.gpus.len());
     let mut watch = Watch { journal, progress, estimate, unwritten: None };
@@ -233,7 +233,7 @@ fn tasks<'r>(project: &Project, round: &'r Round<'_>, capacity: &Capacity) -> Ve
         },
     };
     let task = |id| {
-        let Instance { stage, request, .. } = graph.instance(id);
+        let instance @ Instance { stage, request, .. } = graph.instance(id);
         let memory = capacity.gpus_mib.first().map(|&mib| mib as f64);
         let share = |memory: f64| request.gpu_memory_mib.map_or(1.0, |mib| (mib as f64 / memory).min(1.0));
         Task {
@@ -241,7 +241,7 @@ fn tasks<'r>(project: &Project, round: &'r Round<'_>, capacity: &Capacity) -> Ve
             stage,
             inputs: producers(graph, id).map(|from| graph.instance_name(from)).collect(),
             gpus: memory.filter(|_| request.gpu).map_or(0.0, share),
-            usual: forecast.duration(stage),
+            usual: forecast.of(instance),
         }
     };
     missing().map(task).collect()
@@ -250,7 +250,7 @@ fn tasks<'r>(project: &Project, round: &'r Round<'_>, capacity: &Capacity) -> Ve
 /// Who hears what happens.
 struct Watch<'a> {
     journal: Journal,
-    progress: Progress<'a>,
+    progress: View<'a>,
     estimate: Estimate,
     /// The first failure to show something.
     unwritten: Option<io::Error>,

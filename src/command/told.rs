@@ -13,12 +13,7 @@ pub fn progress(line: &str) -> Option<Progress> {
     let mut progress = Progress::of(done.parse().ok()?, total.parse().ok()?, "");
     for word in words {
         match word.split_once('=') {
-            Some((name, value)) => {
-                let value: f64 = value.parse().ok()?;
-                if value.is_finite() {
-                    progress.values.insert(name.to_owned(), value);
-                }
-            }
+            Some((name, value)) => progress = progress.with(name, value.parse().ok()?),
             None if progress.unit.is_empty() => progress.unit = word.to_owned(),
             None => return None,
         }
@@ -42,8 +37,7 @@ mod tests {
     #[test]
     fn a_line_tells_how_far_a_program_is() {
         let found = progress("ablate: 3/10 epoch loss=0.52, samples/s=410 gap=nan").unwrap();
-        let values = [("loss".to_owned(), 0.52), ("samples/s".to_owned(), 410.0)].into();
-        assert_eq!(found, Progress { values, ..Progress::of(3, 10, "epoch") });
+        assert_eq!(found, Progress::of(3, 10, "epoch").with("loss", 0.52).with("samples/s", 410.0));
         assert_eq!(progress("ablate:3/3"), Some(Progress::of(3, 3, "step")));
         for other in [
             "3/10",

@@ -470,15 +470,15 @@ impl<'a> Run<'a> {
 }
 
 /// The scheduler's view of a graph. Durations, and memory where none is declared, are those of hits of the same stage; where nothing
-/// is known, a pass over the data counts as one second.
+/// is known, a pass counts as one second.
 pub fn tasks(graph: &Graph, plan: &Plan, capacity: &Capacity) -> Vec<Task> {
     let forecast = Forecast::of_hits(graph, plan);
     let tasks = graph.ids().map(|id| {
-        let Instance { stage, request, params, .. } = graph.instance(id);
+        let instance @ Instance { stage, request, params, .. } = graph.instance(id);
         let share = request.gpu_memory_mib.map_or(GpuShare::Whole, GpuShare::Memory);
         Task {
             inputs: producers(graph, id).collect(),
-            cost: forecast.duration(stage).map_or_else(|| params.passes(), |usual| usual.as_secs_f64()),
+            cost: forecast.of(instance).map_or_else(|| params.passes(), |usual| usual.as_secs_f64()),
             demand: Demand {
                 cpus: request.cpus,
                 memory_mib: match request.memory_mib {

@@ -22,24 +22,28 @@ pub fn to_html(activity: &BTreeMap<String, Vec<Progress>>) -> String {
 }
 
 fn charts(activity: &BTreeMap<String, Vec<Progress>>) -> Vec<Chart> {
-    let told = activity.values().flatten();
     let of_one = |progress: &Progress| -> Vec<(String, String)> {
-        let names = progress.values.keys().filter(|name| !is_rate(name));
+        let names = progress.values().keys().filter(|name| !is_rate(name));
         names.map(|name| (name.clone(), progress.unit.clone())).collect()
     };
-    let quantities: BTreeSet<(String, String)> = told.flat_map(of_one).collect();
-    let chart = |(quantity, unit): (String, String)| {
+    let quantities: BTreeSet<(String, String)> = activity.values().flatten().flat_map(of_one).collect();
+    let of_quantity = |(quantity, unit): (String, String)| {
         let series = activity.iter().filter_map(|(instance, told)| {
             let of_unit = told.iter().filter(|progress| progress.unit == unit);
-            let points =
-                of_unit.filter_map(|progress| Some((progress.done as f64, *progress.values.get(&quantity)?)));
-            let points: Vec<(f64, f64)> = points.collect();
+            let point =
+                |progress: &Progress| Some((progress.done as f64, *progress.values().get(&quantity)?));
+            let points: Vec<(f64, f64)> = of_unit.filter_map(point).collect();
             (points.len() > 1).then(|| Series::of(instance.clone(), &[points]))
         });
-        let series = series.take(MAX_SERIES).collect();
-        Chart { title: format!("{quantity}, so far"), x: unit, series }
+        let series: Vec<Series> = series.collect();
+        let chart = |series: &[Series]| Chart {
+            title: format!("{quantity}, so far"),
+            x: unit.clone(),
+            series: series.to_vec(),
+        };
+        series.chunks(MAX_SERIES).map(chart).collect::<Vec<_>>()
     };
-    quantities.into_iter().map(chart).collect()
+    quantities.into_iter().flat_map(of_quantity).collect()
 }
 
 #[cfg(test)]
@@ -48,10 +52,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_is_a_line_and_what_it_measures_a_chart() {
-        let told = |done, loss| Progress {
-            values: [("loss".to_owned(), loss), ("samples/s".to_owned(), 10.0)].into(),
-            ..Progress::of(done, 9, "step")
-        };
+        let told = |done, loss| Progress::of(done, 9, "step").with("loss", loss).with("samples/s", 10.0);
         let activity = BTreeMap::from([
             ("a<b>".to_owned(), vec![told(1, 3.0), told(2, 2.5)]),
             ("new".to_owned(), vec![]),

@@ -109,7 +109,10 @@ impl Frame {
             let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
                 (low.min(value), high.max(value))
             });
-            if low < high { (low, high) } else { (low - 0.5, low + 0.5) }
+            // A range that numbers of this size can be told apart in.
+            let least = 1e-9 * low.abs().max(high.abs()).max(1e-290);
+            let half = 0.5 * low.abs().max(1.0);
+            if high - low > least { (low, high) } else { (low - half, high + half) }
         };
         let x = extremes(&mut points().map(|point| point.x));
         let y = extremes(&mut points().flat_map(|point| [point.low, point.high]));
@@ -237,6 +240,16 @@ mod tests {
         assert_eq!(texts((1.0, 300.0), 6), ["50", "100", "150", "200", "250", "300"]);
         assert_eq!(texts((-0.013, 0.021), 4), ["-0.01", "0.00", "0.01", "0.02"]);
         assert_eq!(texts((5.0, 5.3), 3), ["5.0", "5.1", "5.2", "5.3"]);
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_told_apart_are_drawn_as_one() {
+        for (low, high) in [(0.0, 5e-324), (1e17, 1e17), (-3.0, -3.0), (1e-300, 2e-300)] {
+            let series = Series::of("a".to_owned(), &[vec![(1.0, low), (2.0, high)]]);
+            let chart = Chart { title: String::new(), x: String::new(), series: vec![series] };
+            let html = chart.to_html();
+            assert!(html.contains("polyline") && !html.contains("NaN") && !html.contains("inf"), "{html}");
+        }
     }
 
     #[test]

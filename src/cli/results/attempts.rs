@@ -14,6 +14,9 @@ const MAX_RUNS: usize = 1000;
 /// The most bytes read of the journals of runs that are over.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// The most reports of progress kept of an action; a chart has fewer columns.
+const MAX_TOLD: usize = 1024;
+
 /// The kinds of entries that tell of tries.
 const TOLD: [&str; 6] = ["started", "waiting", "failed", "finished", "cached", "stopped"];
 /// The same, of a run that goes on.
@@ -91,6 +94,9 @@ fn in_run<T>(
             Event::Waiting { instance } => (instance, None, running()),
             Event::Progress { instance, progress } => {
                 if let Some((_, Attempt::Running(told))) = tries.get_mut(&instance) {
+                    if told.len() == MAX_TOLD {
+                        thin(told);
+                    }
                     told.push(progress);
                 }
                 continue;
@@ -112,4 +118,14 @@ fn in_run<T>(
         }
     }
     tries
+}
+
+/// Leaves every other report about each subject.
+fn thin(told: &mut Vec<Progress>) {
+    let mut seen: HashMap<String, bool> = HashMap::new();
+    told.retain(|progress| {
+        let is_left = seen.entry(progress.subject()).or_default();
+        *is_left = !*is_left;
+        *is_left
+    });
 }

@@ -17,15 +17,40 @@ pub struct Progress {
     /// A short remark, as "epoch 3 of 10".
     #[serde(default)]
     pub note: String,
-    /// What it measures at the moment, by name; finite. A name that ends in "/s" is that of a rate.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub values: BTreeMap<String, f64>,
+    values: BTreeMap<String, f64>,
 }
 
 impl Progress {
     /// With nothing but how far it is.
     pub fn of(done: u64, total: u64, unit: impl Into<String>) -> Self {
         Self { done, total, unit: unit.into(), ..Self::default() }
+    }
+
+    /// With a remark.
+    #[must_use]
+    pub fn noting(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// With something it measures at the moment; what is not finite is left out. A name that ends in "/s" is that of a rate.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: f64) -> Self {
+        if value.is_finite() {
+            self.values.insert(name.into(), value);
+        }
+        self
+    }
+
+    /// What it measures at the moment, by name; finite.
+    pub fn values(&self) -> &BTreeMap<String, f64> {
+        &self.values
+    }
+
+    /// What it is about: the unit and what is measured. Of many reports those about one thing stand for each other.
+    pub fn subject(&self) -> String {
+        let names = self.values.keys().map(String::as_str);
+        std::iter::once(self.unit.as_str()).chain(names).collect::<Vec<_>>().join(" ")
     }
 
     /// The remark and the values, as "epoch 3 of 10, loss 4.213, 512 samples/s".
@@ -52,7 +77,7 @@ pub fn is_rate(name: &str) -> bool {
     name.ends_with("/s")
 }
 
-/// A number in that many significant digits; a whole one has no others.
+/// A number in that many significant digits; a whole one below a million in all of its own.
 fn in_digits(value: f64, digits: i32) -> String {
     match value.abs() {
         size if size.fract() == 0.0 && size < 1e6 => format!("{value:.0}"),
@@ -70,15 +95,17 @@ mod tests {
 
     #[test]
     fn progress_in_words() {
-        let mut progress = Progress::of(3, 10, "epoch");
+        let progress = Progress::of(3, 10, "epoch");
         assert_eq!(progress.to_string(), "3/10 epoch");
-        progress.note = "warming up".to_owned();
         let values =
             [("loss", 4.21349), ("samples/s", 512.34), ("lr", 3e-5), ("step", 1200.0), ("acc", -0.05)];
-        progress.values = values.map(|(name, value)| (name.to_owned(), value)).into();
+        let progress =
+            values.into_iter().fold(progress, |progress, (name, value)| progress.with(name, value));
+        let progress = progress.noting("warming up").with("gap", f64::NAN);
         let words = "3/10 epoch warming up, acc -0.05000, loss 4.213, lr 3.000e-5, 512 samples/s, step 1200";
         assert_eq!(progress.to_string(), words);
         let text = serde_json::to_string(&progress).unwrap();
         assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+        assert_eq!(progress.subject(), "epoch acc loss lr samples/s step");
     }
 }

@@ -117,8 +117,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What it asks of the machine.
     fn request(&self) -> Request;
 
-    /// A guess of how long it takes, in passes over its data. Of stages whose time nobody knows yet, those that lead to the most
-    /// passes start first.
+    /// A guess of how long it takes, in passes of a data set through a network: more than 0. Of stages whose time nobody knows yet,
+    /// those that lead to the most start first; and where others of a stage are done, those with more are taken to last longer.
     fn passes(&self) -> f64 {
         1.0
     }

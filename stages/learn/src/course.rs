@@ -104,12 +104,11 @@ impl Course {
             losses.push(loss);
             let done = losses.len();
             let rate = ((done - first) * self.samples) as f64 / started.elapsed().as_secs_f64();
-            let values = [("loss", f64::from(loss)), ("samples/s", rate)];
-            job.progress(Progress {
-                note: format!("epoch {} of {epochs}", at.epoch + 1),
-                values: values.map(|(name, value)| (name.to_owned(), value)).into(),
-                ..Progress::of(done as u64, total as u64, "step")
-            });
+            let progress = Progress::of(done as u64, total as u64, "step")
+                .noting(format!("epoch {} of {epochs}", at.epoch + 1))
+                .with("loss", f64::from(loss))
+                .with("samples/s", rate);
+            job.progress(progress);
             if done < total && checkpoints.due(at.step + 1 == at.steps) {
                 checkpoints.save(done as u64, &with_losses(state, &losses))?;
             }

@@ -155,14 +155,18 @@ impl Points {
     /// Lloyd's iterations, until the centres or the assignment rest.
     fn iterate(&self, mut centres: Array2<f32>, max_iter: usize, tolerance: f64) -> Clustering {
         let k = centres.nrows();
-        // Nothing is known of any point yet; it counts to the first cluster until it is.
-        let mut standings =
-            vec![Standing { cluster: 0, upper: f64::INFINITY, lower: 0.0 }; self.rows.nrows()];
-        let mut totals = self.all_in_the_first(k);
-        let mut shifts = vec![0.0; k];
-        for iteration in 0..max_iter {
+        // Nothing is known of any point, so all are looked at.
+        let unknown = Standing { cluster: 0, upper: f64::INFINITY, lower: 0.0 };
+        let mut standings = vec![unknown; self.rows.nrows()];
+        self.reassign(&mut standings, &centres, &vec![0.0; k]);
+        let mut totals = self.totals(&standings, k);
+        for _ in 0..max_iter {
+            let next = self.means(&totals, &standings, &centres);
+            let shifts = centres.outer_iter().zip(next.outer_iter()).map(|(old, new)| distance(old, new));
+            let shifts: Vec<f64> = shifts.collect();
+            centres = next;
             let moves = self.reassign(&mut standings, &centres, &shifts);
-            if iteration > 0 && moves.is_empty() {
+            if moves.is_empty() || shifts.iter().map(|shift| shift * shift).sum::<f64>() <= tolerance {
                 break;
             }
             totals.par_iter_mut().enumerate().for_each(|(id, total)| {
@@ -174,26 +178,22 @@ impl Points {
                     }
                 }
             });
-            let next = self.means(&totals, &standings, &centres);
-            shifts =
-                centres.outer_iter().zip(next.outer_iter()).map(|(old, new)| distance(old, new)).collect();
-            centres = next;
-            if shifts.iter().map(|shift| shift * shift).sum::<f64>() <= tolerance {
-                break;
-            }
         }
-        self.reassign(&mut standings, &centres, &shifts);
-        let inertia =
-            self.own_distances(&standings, &centres).iter().map(|distance| distance * distance).sum();
+        let distances = self.own_distances(&standings, &centres);
+        let inertia = distances.iter().map(|distance| distance * distance).sum();
         let cluster = standings.into_iter().map(|standing| standing.cluster as u32).collect();
         Clustering { centres, cluster, inertia }
     }
 
-    /// The totals of `k` clusters, of which the first has every point.
-    fn all_in_the_first(&self, k: usize) -> Vec<Total> {
-        let mut totals = vec![Total { sum: Array1::zeros(self.rows.ncols()), count: 0 }; k];
-        self.rows.outer_iter().for_each(|row| totals[0].add(row));
-        totals
+    /// The totals of `k` clusters.
+    fn totals(&self, standings: &[Standing], k: usize) -> Vec<Total> {
+        let total = |id| {
+            let mut total = Total { sum: Array1::zeros(self.rows.ncols()), count: 0 };
+            let members = standings.iter().zip(self.rows.outer_iter()).filter(|(of, _)| of.cluster == id);
+            members.for_each(|(_, row)| total.add(row));
+            total
+        };
+        (0..k).into_par_iter().map(total).collect()
     }
 
     /// Puts each point to its nearest centre and tells which have moved. `shifts` is how far each centre has moved since the last
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn iterations_end_where_a_slow_loop_does() {
-        // More rows than a chunk, and than there are parts.
+        // More rows than a chunk.
         let rows = waves(1500, 6);
         let seeds = rows.select(Axis(0), &[0, 1, 2, 3, 4, 7]);
         let start = seeds.outer_iter().map(|row| row.iter().map(|&value| value.into()).collect()).collect();
@@ -362,7 +362,7 @@ mod tests {
         // Everything is in cluster 0, whose centre is at 1; 3 is farthest from it, then 0.
         let centres = ndarray::array![[1.0], [50.0], [60.0]];
         let standings = [Standing { cluster: 0, upper: 0.0, lower: 0.0 }; 4];
-        let centres = points.means(&points.all_in_the_first(3), &standings, &centres);
+        let centres = points.means(&points.totals(&standings, 3), &standings, &centres);
         assert_eq!(centres, ndarray::array![[1.5], [9.0], [0.0]]);
     }
 

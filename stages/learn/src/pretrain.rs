@@ -334,9 +334,11 @@ impl Stage for Pretrain {
     }
 
     fn passes(&self) -> f64 {
-        let recipe = self.method.recipe();
-        let views = |epoch| recipe.as_ref().map_or(0, |recipe| recipe.needs(epoch).views());
-        (0..self.epochs).map(views).sum::<usize>() as f64
+        let Some(recipe) = self.method.recipe() else { return 1.0 };
+        // Some epochs are enough for a guess, however many there are.
+        let asked = self.epochs.clamp(1, 1000);
+        let views: usize = (0..asked).map(|at| recipe.needs(at * (self.epochs / asked)).views()).sum();
+        (views * self.epochs.max(1)) as f64 / asked as f64
     }
 
     fn kin(&self) -> Option<Kin> {

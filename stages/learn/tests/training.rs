@@ -234,8 +234,9 @@ fn simclr_and_nnclr_learn_to_tell_256_images_apart() {
     for (name, text) in [("simclr", SIMCLR), ("nnclr", NNCLR)] {
         let text = text.replace("epochs: 3", "epochs: 12").replace("epochs: 2", "epochs: 12");
         let told = bench.run(&stage::<Pretrain>(&text), Run::into(name, 2)).done();
-        let mean =
-            |told: &[Progress]| told.iter().map(|told| told.values["loss"]).sum::<f64>() / told.len() as f64;
+        let mean = |told: &[Progress]| {
+            told.iter().map(|told| told.values()["loss"]).sum::<f64>() / told.len() as f64
+        };
         let (first, last) = (mean(&told.progress[..8]), mean(&told.progress[88..]));
         assert!(last < first - 0.25, "{name}: from {first} to {last}");
     }

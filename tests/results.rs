@@ -390,7 +390,7 @@ fn what_a_program_says_of_itself_is_followed() {
         argv: ["sh", "-c", "SCRIPT"], outputs: {"metrics": (kind: Metrics, path: "m.json")},
     ))})"#;
     let script = script.replace("GO", go.to_str().unwrap());
-    project.write("p.ron", &pipeline.replace("SCRIPT", &script));
+    project.write("p.ron", pipeline.replace("SCRIPT", &script));
     let run = project.start(&["run", "p.ron", "--json"]);
     let mut server = project.start(&["report", "p.ron", "--serve"]);
     let mut told = String::new();

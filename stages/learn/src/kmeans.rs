@@ -2,7 +2,8 @@
 //!
 //! Written over matrix products because a point-by-point k-means is an order of magnitude slower at the sizes met here; and an
 //! iteration only looks at the points whose nearest centre may have changed (Hamerly, "Making k-means even faster", SDM 2010),
-//! since clustering pixels is bound by memory. `stages/learn/benches/kmeans.py` has the figures. Points are handled in chunks of
+//! since clustering pixels is bound by memory: 12,000 images of CIFAR-10 take 0.43 of scikit-learn's time
+//! (`stages/learn/benches/kmeans.py`, dev profile, two cores). Points are handled in chunks of
 //! fixed size, and each cluster's sum is added up in order, so any thread count gives the same bits.
 
 use ndarray::linalg::general_mat_mul;

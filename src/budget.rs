@@ -375,7 +375,8 @@ fn values(sample: &Sample) -> Vec<f64> {
     sample.iter().map(|(_, value)| *value).collect()
 }
 
-/// In each column the places of the best and the second best mean; none where nobody knows which is better.
+/// In each column, and within each value of the axes that rank apart, the places of the best and the second best mean; none
+/// where nobody knows which is better.
 fn best_two(
     graph: &Graph,
     spec: &TableSpec,
@@ -384,8 +385,8 @@ fn best_two(
     samples: &[Sample],
 ) -> Vec<(usize, usize)> {
     let Some(better) = cell.better else { return Vec::new() };
-    let axes: Vec<usize> =
-        (0..graph.axes.len()).filter(|&axis| spec.columns.contains(&graph.axes[axis].name)).collect();
+    let apart = |axis: &String| spec.columns.contains(axis) || spec.within.contains(axis);
+    let axes: Vec<usize> = (0..graph.axes.len()).filter(|&axis| apart(&graph.axes[axis].name)).collect();
     let column = |group: &Group| -> Key { axes.iter().map(|&axis| group.key[axis]).collect() };
     let mut columns: Vec<Key> = Vec::new();
     for group in groups {

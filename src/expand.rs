@@ -70,12 +70,13 @@ fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {
         let name = axis.name.text.clone();
         let short = last(&name);
         let short = if endings[&short] == 1 { short } else { name.clone() };
-        Axis { name, short, labels: axis.values.iter().map(|value| value.label.clone()).collect() }
+        let labels = axis.values.iter().map(|value| value.label.clone()).collect();
+        Axis { name, short, labels, left_out: axis.left_out.clone() }
     };
     pipeline.axes.iter().map(axis).collect()
 }
 
-/// A point and one of its seeds.
+/// A point and the first of its seeds.
 #[derive(Clone, Copy)]
 struct At<'p> {
     /// The point's place among all.
@@ -84,7 +85,11 @@ struct At<'p> {
     seed: u64,
 }
 
-/// Builds each instance once, trial by trial.
+/// The instance of each stage in a trial; `None` where it or an input does not decode.
+type Built = Vec<Option<usize>>;
+
+/// Builds each instance once, trial by trial. Seeds change nothing but the seed: an instance of a point's first seed is what those
+/// of the others are made like.
 struct Builder<'a> {
     pipeline: &'a Pipeline,
     variants: &'a [Variants],
@@ -99,8 +104,10 @@ struct Builder<'a> {
     instances: Vec<Instance>,
     /// Longest way from a source, and the stage, by instance.
     levels: Vec<(u32, usize)>,
-    /// Stage, variant, values of its wires' axes, inputs, seed → instance.
+    /// Stage, variant, values of its wires' axes, inputs → instance of the first seed.
     known: HashMap<Box<[u64]>, usize>,
+    /// By instance of the first seed: those of the others, as far as they were built.
+    others: HashMap<usize, Vec<usize>>,
     trials: Vec<Trial>,
     wrong: Diagnostics,
 }
@@ -136,6 +143,7 @@ impl<'a> Builder<'a> {
             instances: Vec::new(),
             levels: Vec::new(),
             known: HashMap::new(),
+            others: HashMap::new(),
             trials: Vec::new(),
             wrong,
         }
@@ -143,25 +151,54 @@ impl<'a> Builder<'a> {
 
     /// Every point, and every seed of each.
     fn build_trials(&mut self, points: &[Point]) {
+        let Some((&first, others)) = self.pipeline.seeds.split_first() else { return };
         self.trials.reserve_exact(points.len() * self.pipeline.seeds.len());
         for (index, point) in points.iter().enumerate() {
-            for &seed in &self.pipeline.seeds {
-                self.build_trial(At { index, point, seed });
+            let Some(order) = self.order(point) else { continue };
+            let at = At { index, point, seed: first };
+            let mut model: Built = vec![None; self.names.len()];
+            for &stage in order.iter() {
+                model[stage] = self.build_instance(stage, at, &model);
+            }
+            self.push_trial(point, first, &model);
+            for (place, &seed) in others.iter().enumerate() {
+                let mut built: Built = vec![None; self.names.len()];
+                for &stage in order.iter() {
+                    built[stage] = model[stage].map(|model| self.build_like(model, place, seed, &built));
+                }
+                self.push_trial(point, seed, &built);
             }
         }
         self.sort_by_level();
     }
 
-    fn build_trial(&mut self, at: At<'_>) {
-        let Some(order) = self.order(at.point) else { return };
-        let mut built: Vec<Option<usize>> = vec![None; self.names.len()];
-        for &stage in order.iter() {
-            built[stage] = self.build_instance(stage, at, &built);
-        }
-        let instances = self.names.iter().zip(&built);
+    fn push_trial(&mut self, point: &Point, seed: u64, built: &Built) {
+        let instances = self.names.iter().zip(built);
         let instances =
             instances.filter_map(|(name, id)| Some((Arc::clone(name), InstanceId((*id)?)))).collect();
-        self.trials.push(Trial { point: at.point.clone(), seed: at.seed, instances });
+        self.trials.push(Trial { point: point.clone(), seed, instances });
+    }
+
+    /// The instance that is like another of the first seed, in a trial of another seed whose earlier stages are `built`; `place` is
+    /// that seed's among the others.
+    fn build_like(&mut self, model: usize, place: usize, seed: u64, built: &Built) -> usize {
+        if self.instances[model].seed.is_none() {
+            return model;
+        }
+        let others = self.others.entry(model).or_default();
+        if let Some(&id) = others.get(place) {
+            return id;
+        }
+        let mut instance = Instance { seed: Some(seed), ..self.instances[model].clone() };
+        for wire in instance.inputs.values_mut() {
+            let (_, stage) = self.levels[wire.from.0];
+            wire.from = InstanceId(built[stage].expect("a stage is built after those it takes inputs from"));
+        }
+        self.levels.push(self.levels[model]);
+        self.instances.push(instance);
+        let id = self.instances.len() - 1;
+        others.push(id);
+        id
     }
 
     fn order(&mut self, point: &Point) -> Option<Arc<[usize]>> {
@@ -175,8 +212,8 @@ impl<'a> Builder<'a> {
         order
     }
 
-    /// The instance of a stage in a trial whose earlier stages are `built`; `None` where it or an input does not decode.
-    fn build_instance(&mut self, stage: usize, at: At<'_>, built: &[Option<usize>]) -> Option<usize> {
+    /// The instance of a stage in a trial of the first seed whose earlier stages are `built`.
+    fn build_instance(&mut self, stage: usize, at: At<'_>, built: &Built) -> Option<usize> {
         let variant_index = self.variants[stage].index(at.index);
         let variant = self.variants[stage].get(variant_index)?;
         let mut key = vec![stage as u64, variant_index as u64];
@@ -185,9 +222,6 @@ impl<'a> Builder<'a> {
             if let Plug::Stage { stage: from, .. } = input.plug(at.point) {
                 key.push(built[*from].map_or(u64::MAX, |id| id as u64));
             }
-        }
-        if variant.seeded {
-            key.push(at.seed);
         }
         if let Some(&id) = self.known.get(key.as_slice()) {
             return Some(id);

@@ -94,3 +94,85 @@ impl Forecast {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ablate_stage::cache::ActionDigest;
+    use ablate_stage::{ArtifactKind, Job, Port, Registry, Request, Stage, StageError};
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::expand::expand;
+    use crate::pipeline;
+    use crate::plan::{Files, State};
+    use crate::source::SourceMap;
+
+    /// A training whose passes are what its file says they are.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Train {
+        passes: f64,
+    }
+
+    impl Stage for Train {
+        const KIND: &'static str = "Train";
+        const REVISION: u32 = 1;
+        const SEEDED: bool = false;
+
+        fn inputs(&self) -> Vec<Port> {
+            Vec::new()
+        }
+
+        fn outputs(&self) -> Vec<Port> {
+            vec![Port::required("metrics", ArtifactKind::Metrics)]
+        }
+
+        fn request(&self) -> Request {
+            Request::ONE_CPU
+        }
+
+        fn passes(&self) -> f64 {
+            self.passes
+        }
+
+        fn run(&self, _: &mut Job<'_>) -> Result<(), StageError> {
+            Ok(())
+        }
+    }
+
+    /// Trainings of 2, 4, 12 and 0 passes, of which these have been done, in so many seconds.
+    fn forecast(done: &[(usize, u64)]) -> (Graph, Forecast) {
+        let mut sources = SourceMap::new();
+        let text = r#"Pipeline(name: "p", stages: {"t": (stage: Train(passes: 2.0))}, axes: {"t.passes": [2.0, 4.0, 12.0, 0.0]})"#;
+        let source = sources.add("p.ron", text);
+        let registry = Registry::new().with::<Train>();
+        let graph = pipeline::parse(source, text).and_then(|pipeline| expand(&pipeline, &registry));
+        let graph = graph.unwrap_or_else(|errors| panic!("{}", errors.render(&sources)));
+        let mut states = vec![State::Pending(Vec::new()); graph.instances.len()];
+        for &(index, seconds) in done {
+            let provenance = Provenance { duration_ms: 1000 * seconds, ..Provenance::default() };
+            let result = ActionResult { outputs: BTreeMap::new(), metrics: BTreeMap::new(), provenance };
+            states[index] = State::Hit(ActionDigest::of_manifest(&index.to_string()), result);
+        }
+        let forecast = Forecast::of_hits(&graph, &Plan { states, files: Files::default() });
+        (graph, forecast)
+    }
+
+    #[test]
+    fn what_has_more_passes_is_taken_to_last_longer() {
+        let (graph, known) = forecast(&[(0, 20), (1, 40)]);
+        let seconds = |id: &InstanceId| known.of(graph.instance(*id)).map(|time| time.as_secs_f64());
+        let all: Vec<Option<f64>> = graph.ids().map(|id| seconds(&id)).collect();
+        assert_eq!(all, [Some(20.0), Some(40.0), Some(120.0), Some(0.0)]);
+        assert_eq!(known.sum(&graph, graph.ids()), (Duration::from_secs(180), 0));
+    }
+
+    #[test]
+    fn where_the_done_had_no_passes_their_mean_is_all_there_is() {
+        let (graph, known) = forecast(&[(3, 20)]);
+        let all: Vec<Option<Duration>> = graph.ids().map(|id| known.of(graph.instance(id))).collect();
+        assert_eq!(all, [Some(Duration::from_secs(20)); 4]);
+        let (graph, nothing) = forecast(&[]);
+        assert_eq!(nothing.sum(&graph, graph.ids()), (Duration::ZERO, 4));
+    }
+}

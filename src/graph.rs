@@ -28,6 +28,15 @@ pub struct Axis {
     pub short: String,
     /// The values' names, in the order written.
     pub labels: Vec<String>,
+    /// The names of values that the pipeline file gives it and the command line has taken away.
+    pub left_out: Vec<String>,
+}
+
+impl Axis {
+    /// The values taken away, each with the axis' name.
+    pub fn values_left_out(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.left_out.iter().map(|label| (self.name.as_str(), label.as_str()))
+    }
 }
 
 /// An input's source: an output of another instance.

@@ -1,4 +1,4 @@
-//! The memory this machine has for stages.
+//! What this machine has for stages.
 
 use std::fs;
 use std::path::Path;
@@ -34,30 +34,48 @@ fn free_in_group(group: &Path) -> Option<u64> {
     Some(most.saturating_sub(used.saturating_sub(cached)) >> 20)
 }
 
-/// The memory of each GPU this process may use, MiB, as `nvidia-smi` tells it; nothing where it does not.
-pub fn gpu_memory() -> Vec<u64> {
-    let query = ["--query-gpu=memory.total,uuid", "--format=csv,noheader,nounits"];
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// All of its memory, MiB; of one that is not known of, no limit.
+    pub memory_mib: u64,
+    /// Its model, where that is known.
+    pub model: Option<String>,
+}
+
+/// The GPUs this process may use, as `nvidia-smi` tells of them; nothing where it does not.
+pub fn gpus() -> Vec<Gpu> {
+    let query = ["--query-gpu=memory.total,uuid,name", "--format=csv,noheader,nounits"];
     let output = Command::new("nvidia-smi").args(query).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     #[expect(clippy::disallowed_methods, reason = "devices are counted by it")]
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    memory_of_visible(&text, visible.as_deref())
+    visible_among(&text, visible.as_deref())
 }
 
-/// `listed` holds a line `MIB, UUID` for each GPU of the machine, `visible` the indices and beginnings of UUIDs of those that may be
-/// used, all where there is none. What is not known of is of any size.
-fn memory_of_visible(listed: &str, visible: Option<&str>) -> Vec<u64> {
+/// The model of the processor, where the kernel tells.
+pub fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, model)| model.trim().to_owned())
+}
+
+/// `listed` holds a line `MIB, UUID, MODEL` for each GPU of the machine, `visible` the indices and beginnings of UUIDs of those that
+/// may be used, all where there is none.
+fn visible_among(listed: &str, visible: Option<&str>) -> Vec<Gpu> {
     let gpu = |line: &str| {
-        let (mib, uuid) = line.split_once(',')?;
-        Some((mib.trim().parse::<u64>().ok()?, uuid.trim().to_owned()))
+        let mut fields = line.splitn(3, ',').map(str::trim);
+        let (memory, uuid) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
+        Some((uuid, Gpu { memory_mib: memory, model: fields.next().map(str::to_owned) }))
     };
-    let gpus: Vec<(u64, String)> = listed.lines().map_while(gpu).collect();
-    let Some(visible) = visible else { return gpus.into_iter().map(|(mib, _)| mib).collect() };
+    let gpus: Vec<(String, Gpu)> = listed.lines().map_while(gpu).collect();
+    let Some(visible) = visible else { return gpus.into_iter().map(|(_, gpu)| gpu).collect() };
     let named = |name: &str| match name.trim().parse::<usize>() {
         Ok(index) => gpus.get(index),
-        Err(_) => gpus.iter().find(|(_, uuid)| uuid.starts_with(name.trim())),
+        Err(_) => gpus.iter().find(|(uuid, _)| uuid.starts_with(name.trim())),
     };
-    visible.split(',').map(|name| named(name).map_or(u64::MAX, |(mib, _)| *mib)).collect()
+    let unknown = Gpu { memory_mib: u64::MAX, model: None };
+    visible.split(',').map(|name| named(name).map_or(unknown.clone(), |(_, gpu)| gpu.clone())).collect()
 }
 
 #[cfg(test)]
@@ -65,14 +83,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_that_of_the_gpus_that_may_be_used() {
-        let listed = "81559, GPU-5ebc\n40960, GPU-77aa\n24576, GPU-9f01\n";
-        let of = |visible| memory_of_visible(listed, visible);
+    fn gpus_are_those_that_may_be_used() {
+        let listed = "81559, GPU-5ebc, NVIDIA H100\n40960, GPU-77aa, NVIDIA A100-SXM4-40GB\n24576, GPU-9f01, NVIDIA L4\n";
+        let of = |visible| {
+            visible_among(listed, visible).into_iter().map(|gpu| gpu.memory_mib).collect::<Vec<_>>()
+        };
         assert_eq!(of(None), [81559, 40960, 24576]);
         assert_eq!(of(Some("2,0")), [24576, 81559]);
         assert_eq!(of(Some("GPU-77, 7")), [40960, u64::MAX]);
-        assert_eq!(memory_of_visible("", Some("0")), [u64::MAX]);
-        assert_eq!(memory_of_visible("", None), [0; 0]);
+        assert_eq!(visible_among(listed, Some("1"))[0].model.as_deref(), Some("NVIDIA A100-SXM4-40GB"));
+        assert_eq!(visible_among("", Some("0")), [Gpu { memory_mib: u64::MAX, model: None }]);
+        assert_eq!(visible_among("", None), [] as [Gpu; 0]);
     }
 
     #[test]

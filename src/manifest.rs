@@ -95,10 +95,7 @@ impl Manifest {
 
     /// The key.
     pub fn action(&self) -> ActionDigest {
-        // Enough for most; plans are full of them.
-        let mut text = String::with_capacity(2048);
-        write!(text, "{self}").expect("a string takes all");
-        ActionDigest::of_manifest(&text)
+        ActionDigest::of_manifest(&self.to_string())
     }
 
     /// Reads a manifest back.
@@ -162,29 +159,94 @@ impl Manifest {
 /// The text whose digest is the key.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Action(")?;
-        writeln!(f, "{INDENT}kind: {:?},", self.kind)?;
-        writeln!(f, "{INDENT}revision: {},", self.revision)?;
-        writeln!(f, "{INDENT}seed: {:?},", self.seed)?;
-        for (name, digests) in [("inputs", &self.inputs), ("files", &self.files)] {
-            if digests.is_empty() {
-                writeln!(f, "{INDENT}{name}: {{}},")?;
-                continue;
-            }
-            writeln!(f, "{INDENT}{name}: {{")?;
-            for (key, digest) in digests {
-                writeln!(f, "{INDENT}{INDENT}{key:?}: \"{digest}\",")?;
-            }
-            writeln!(f, "{INDENT}}},")?;
-        }
-        write!(f, "{INDENT}stage: ")?;
+        self.write_head(f)?;
+        write_own(f, self.seed, self.inputs.iter().map(|(port, digest)| (port.as_str(), digest)))?;
+        self.write_tail(f)
+    }
+}
+
+/// The text in three pieces.
+impl Manifest {
+    fn write_head(&self, out: &mut impl Write) -> fmt::Result {
+        writeln!(out, "Action(")?;
+        writeln!(out, "{INDENT}kind: {:?},", self.kind)?;
+        writeln!(out, "{INDENT}revision: {},", self.revision)
+    }
+
+    fn write_tail(&self, out: &mut impl Write) -> fmt::Result {
+        write_digests(out, "files", self.files.iter().map(|(path, digest)| (path.as_str(), digest)))?;
+        write!(out, "{INDENT}stage: ")?;
         for (at, line) in self.stage.split('\n').enumerate() {
             if at > 0 {
-                write!(f, "\n{INDENT}")?;
+                write!(out, "\n{INDENT}")?;
             }
-            f.write_str(line)?;
+            out.write_str(line)?;
         }
-        writeln!(f, ",\n)")
+        writeln!(out, ",\n)")
+    }
+}
+
+/// What instances with the same parameters may differ in.
+fn write_own<'p, 'd>(
+    out: &mut impl Write,
+    seed: Option<u64>,
+    inputs: impl Iterator<Item = (&'p str, &'d Digest)>,
+) -> fmt::Result {
+    writeln!(out, "{INDENT}seed: {seed:?},")?;
+    write_digests(out, "inputs", inputs)
+}
+
+fn write_digests<'p, 'd>(
+    out: &mut impl Write,
+    name: &str,
+    digests: impl Iterator<Item = (&'p str, &'d Digest)>,
+) -> fmt::Result {
+    let mut digests = digests.peekable();
+    if digests.peek().is_none() {
+        return writeln!(out, "{INDENT}{name}: {{}},");
+    }
+    writeln!(out, "{INDENT}{name}: {{")?;
+    for (key, digest) in digests {
+        writeln!(out, "{INDENT}{INDENT}{key:?}: \"{digest}\",")?;
+    }
+    writeln!(out, "{INDENT}}},")
+}
+
+/// The manifests of some parameters: what they have in common is written out once.
+pub struct Template {
+    /// With no seed and no inputs.
+    common: Manifest,
+    seeded: bool,
+    head: String,
+    tail: String,
+}
+
+impl Template {
+    /// For a stage and what its declared files hold.
+    pub fn new(stage: &dyn DynStage, files: BTreeMap<String, Digest>) -> Self {
+        let common = Manifest::new(stage, None, BTreeMap::new(), files);
+        let (mut head, mut tail) = (String::new(), String::new());
+        common.write_head(&mut head).and_then(|()| common.write_tail(&mut tail)).expect("a string takes all");
+        Self { common, seeded: stage.seeded(), head, tail }
+    }
+
+    /// The manifest with these inputs, `seed` being that of the trial.
+    pub fn manifest(&self, seed: Option<u64>, inputs: BTreeMap<String, Digest>) -> Manifest {
+        Manifest { seed: seed.filter(|_| self.seeded), inputs, ..self.common.clone() }
+    }
+
+    /// The key of the manifest with these inputs, which are in order of port.
+    pub fn action<'p, 'd>(
+        &self,
+        seed: Option<u64>,
+        inputs: impl Iterator<Item = (&'p str, &'d Digest)>,
+    ) -> ActionDigest {
+        // Room for a few inputs; plans are full of keys.
+        let mut text = String::with_capacity(self.head.len() + self.tail.len() + 512);
+        text.push_str(&self.head);
+        write_own(&mut text, seed.filter(|_| self.seeded), inputs).expect("a string takes all");
+        text.push_str(&self.tail);
+        ActionDigest::of_manifest(&text)
     }
 }
 

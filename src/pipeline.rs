@@ -103,6 +103,8 @@ pub struct AxisSpec {
     pub paths: Vec<Name>,
     /// In the order written.
     pub values: Vec<AxisValue>,
+    /// The names of values that the file gives it and the command line has taken away.
+    pub left_out: Vec<String>,
 }
 
 impl AxisSpec {
@@ -204,6 +206,8 @@ pub struct TableDraft {
     pub test: Test,
     /// Where published values go.
     pub published: Placing,
+    /// Axes among whose values best and second best are marked apart.
+    pub within: Vec<Name>,
 }
 
 /// What a table makes of its trials, as written.
@@ -253,6 +257,8 @@ pub struct TableSpec {
     pub test: Test,
     /// Where published values go.
     pub published: Placing,
+    /// Axes among whose values best and second best are marked apart: data sets, say.
+    pub within: Vec<String>,
 }
 
 /// What a table makes of its trials.
@@ -395,6 +401,7 @@ impl TableSpec {
         self.rows.retain(|axis| !self.columns.contains(axis));
         other.cells.iter().for_each(|cell| add(&mut self.cells, cell));
         other.baseline.iter().for_each(|choice| add(&mut self.baseline, choice));
+        other.within.iter().for_each(|axis| add(&mut self.within, axis));
         Ok(self)
     }
 }
@@ -490,11 +497,11 @@ pub enum Better {
 }
 
 impl Better {
-    /// What is better of a metric of this name, by its words between `_`: `top1_accuracy`, `validation_loss`.
+    /// What is better of a metric of this name, by its words: `top1_accuracy`, `validation_loss`, `purity@5`.
     pub fn of(metric: &str) -> Option<Self> {
-        metric.split('_').rev().find_map(|word| match word {
-            "accuracy" | "acc" | "nmi" | "ari" | "ami" | "purity" | "f1" | "auc" | "auroc" | "precision"
-            | "recall" | "map" | "homophily" => Some(Self::Higher),
+        metric.split(|c: char| !c.is_alphanumeric()).rev().find_map(|word| match word {
+            "accuracy" | "acc" | "nmi" | "ari" | "ami" | "fmi" | "purity" | "f1" | "auc" | "auroc"
+            | "precision" | "recall" | "map" | "homophily" | "kept" => Some(Self::Higher),
             "loss" | "error" | "err" | "nll" | "ece" | "mse" | "mae" | "rmse" | "perplexity" | "seconds" => {
                 Some(Self::Lower)
             }

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use ablate_stage::DynStage;
 use ablate_stage::cache::{ActionDigest, ActionResult, Digest, Provenance, Rehash, Store, StoreError};
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::graph::{Graph, InstanceId, Part};
-use crate::manifest::{Change, Manifest};
+use crate::manifest::{Change, Manifest, Template};
 
 /// What is known of an instance before anything runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +110,7 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
             if let Some(unread) = declared.into_iter().find(|file| !files.0.contains_key(file)) {
                 return State::NoFile(unread);
             }
-            let action = keys.manifest(id, |from| states[from.0].result()).action();
+            let action = keys.action(id, |from| states[from.0].result());
             match store.result(&action) {
                 Some(result) => State::Hit(action, result),
                 None => State::Miss(action),
@@ -196,34 +195,26 @@ pub fn producers(graph: &Graph, id: InstanceId) -> impl Iterator<Item = Instance
     from.into_iter()
 }
 
-/// Makes manifests. Parameters that instances share are written out once.
+/// Makes manifests and keys. Parameters that instances share are written out once.
 pub struct Keys<'a> {
     graph: &'a Graph,
     files: &'a Files,
-    /// By instance: the first one with the same parameters.
-    firsts: Vec<usize>,
-    /// By first instance: what the manifests of these parameters have in common.
-    common: Vec<OnceLock<Common>>,
-}
-
-/// What the manifests of some parameters have in common.
-struct Common {
-    /// With no seed and no inputs.
-    manifest: Manifest,
-    /// Whether a seed belongs into it.
-    seeded: bool,
+    /// By instance: the place of its template.
+    places: Vec<usize>,
+    templates: Vec<OnceLock<Template>>,
 }
 
 impl<'a> Keys<'a> {
     /// For a graph and what its declared files hold.
     pub fn new(graph: &'a Graph, files: &'a Files) -> Self {
-        let mut seen = HashMap::new();
-        let firsts = graph.instances.iter().enumerate().map(|(index, instance)| {
-            *seen.entry(Arc::as_ptr(&instance.params).cast::<()>()).or_insert(index)
+        let mut known = HashMap::new();
+        let places = graph.instances.iter().map(|instance| {
+            let next = known.len();
+            *known.entry(Arc::as_ptr(&instance.params).cast::<()>()).or_insert(next)
         });
-        let firsts = firsts.collect();
-        let common = graph.instances.iter().map(|_| OnceLock::new()).collect();
-        Self { graph, files, firsts, common }
+        let places = places.collect();
+        let templates = known.iter().map(|_| OnceLock::new()).collect();
+        Self { graph, files, places, templates }
     }
 
     /// The manifest of an instance whose inputs all have results.
@@ -235,25 +226,45 @@ impl<'a> Keys<'a> {
         id: InstanceId,
         result_of: impl Fn(InstanceId) -> Option<&'r ActionResult>,
     ) -> Manifest {
-        let instance = self.graph.instance(id);
-        let inputs = instance.inputs.iter().map(|(port, wire)| {
+        let inputs = self.inputs(id, result_of).map(|(port, digest)| (port.to_owned(), *digest));
+        self.template(id).manifest(self.graph.instance(id).seed, inputs.collect())
+    }
+
+    /// The key of such an instance, which takes less than its manifest.
+    ///
+    /// # Panics
+    /// As [`Keys::manifest`].
+    pub fn action<'r>(
+        &self,
+        id: InstanceId,
+        result_of: impl Fn(InstanceId) -> Option<&'r ActionResult>,
+    ) -> ActionDigest {
+        self.template(id).action(self.graph.instance(id).seed, self.inputs(id, result_of))
+    }
+
+    /// What an instance takes in, in order of port.
+    fn inputs<'r>(
+        &self,
+        id: InstanceId,
+        result_of: impl Fn(InstanceId) -> Option<&'r ActionResult>,
+    ) -> impl Iterator<Item = (&'a str, &'r Digest)> {
+        self.graph.instance(id).inputs.iter().map(move |(port, wire)| {
             let result =
                 result_of(wire.from).expect("an instance is keyed after the ones it takes inputs from");
             let object = result.outputs.get(&wire.output);
-            (port.clone(), object.expect("a result has every output its stage declares").digest)
-        });
-        let common = self.common[self.firsts[id.0]].get_or_init(|| self.common(instance.params.as_ref()));
-        let seed = instance.seed.filter(|_| common.seeded);
-        Manifest { seed, inputs: inputs.collect(), ..common.manifest.clone() }
+            (port.as_str(), &object.expect("a result has every output its stage declares").digest)
+        })
     }
 
-    fn common(&self, params: &dyn DynStage) -> Common {
-        let content = |path: PathBuf| {
-            let digest = self.files.0.get(&path).expect("every declared file was read");
-            (path.display().to_string(), *digest)
-        };
-        let files = params.files().into_iter().map(content).collect();
-        Common { manifest: Manifest::new(params, None, BTreeMap::new(), files), seeded: params.seeded() }
+    fn template(&self, id: InstanceId) -> &Template {
+        self.templates[self.places[id.0]].get_or_init(|| {
+            let params = self.graph.instance(id).params.as_ref();
+            let content = |path: PathBuf| {
+                let digest = self.files.0.get(&path).expect("every declared file was read");
+                (path.display().to_string(), *digest)
+            };
+            Template::new(params, params.files().into_iter().map(content).collect())
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod activity;
 mod chart;
+mod drawn;
 mod matrix;
 mod picture;
 mod scatter;
@@ -93,6 +94,8 @@ impl Report {
     fn page(&self, version: Option<&str>) -> String {
         let curves = self.curves.iter().map(Chart::to_html).filter(|html| !html.is_empty());
         let curves: Vec<String> = curves.collect();
+        let drawn: Vec<String> =
+            self.tables.iter().flat_map(drawn::charts).map(|chart| chart.to_html()).collect();
         let confusions: Vec<String> = self.confusions.iter().map(Matrix::to_html).collect();
         let matrices: Vec<String> = self.matrices.iter().map(Matrix::to_html).collect();
         let scatters = self.scatters.iter().map(Scatter::to_html).filter(|html| !html.is_empty());
@@ -105,6 +108,15 @@ impl Report {
         let sections = [
             ("trouble", "There is no report", trouble),
             ("tables", "Tables", tables),
+            (
+                "drawn",
+                "Tables as charts",
+                figures(
+                    "grid",
+                    &drawn,
+                    "Against the axes whose values are numbers; the band is a standard deviation on either side of a mean.",
+                ),
+            ),
             (
                 "pipeline",
                 "Pipeline",

@@ -20,13 +20,14 @@ mod terminal;
 mod trials;
 
 pub use build::{build, by};
+pub use csv::write_csv;
 pub use html::document;
 pub(crate) use html::{STYLE, escaped as escaped_html};
 pub use origin::{Caveat, Origin, Origins};
 pub use published::Published;
 pub use select::{Filter, column};
 pub use terminal::Look;
-pub use trials::{PIPELINE, SEED, Trials, write_csv, write_parquet};
+pub use trials::{PIPELINE, SEED, Trials, write_parquet};
 
 use crate::diagnostic::escape;
 
@@ -168,9 +169,9 @@ impl Table {
         self.axes.iter().cloned().chain(self.columns.iter().map(|column| column.heading.join(" ")))
     }
 
-    /// The row with which values published by others begin.
-    fn first_published(&self) -> Option<usize> {
-        self.rows.iter().position(|row| row.published).filter(|&row| row > 0)
+    /// Whether there is a line above a row: between ours and those that others have published.
+    fn has_line_above(&self, row: usize) -> bool {
+        row > 0 && self.rows[row].published != self.rows[row - 1].published
     }
 
     /// The headings of level `level`, each with the number of columns it spans.

@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use ablate_stage::{
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::journal::{now, now_unix_ms};
+use crate::machine::{self, Gpu};
 use crate::manifest::Manifest;
 pub use protocol::{Order, Reply, Request};
 
@@ -83,6 +84,16 @@ pub fn serve(registry: &Registry, store: &Store) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The model of a device. It is asked for once.
+fn hardware(device: Device) -> Option<String> {
+    static PROCESSOR: LazyLock<Option<String>> = LazyLock::new(machine::processor);
+    static GPUS: LazyLock<Vec<Gpu>> = LazyLock::new(machine::gpus);
+    match device {
+        Device::Cpu => PROCESSOR.clone(),
+        Device::Cuda(index) => GPUS.get(index as usize).and_then(|gpu| gpu.model.clone()),
+    }
 }
 
 /// How long a stage may take to checkpoint once the runner is gone.
@@ -180,6 +191,7 @@ impl Worker<'_> {
         let provenance = Provenance {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             device: request.device.clone(),
+            hardware: hardware(device),
             threads: request.threads,
             started_unix_ms,
             duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -89,7 +89,7 @@ fn markdown() {
 
 #[test]
 fn csv() {
-    insta::assert_snapshot!(ugly().to_csv());
+    insta::assert_snapshot!(String::from_utf8(ugly().to_csv().unwrap()).unwrap());
 }
 
 #[test]
@@ -116,10 +116,7 @@ fn a_page_needs_nothing_else() {
 }
 
 #[test]
-fn parquet_holds_the_numbers() {
-    let mut csv = Vec::new();
-    table::write_csv(&mut ugly().frame().unwrap(), &mut csv).unwrap();
-    insta::assert_snapshot!(String::from_utf8(csv).unwrap());
+fn parquet_is_parquet() {
     let bytes = ugly().to_parquet().unwrap();
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
 }
@@ -130,10 +127,11 @@ fn what_only_begins_like_a_number_is_a_formula_to_a_spreadsheet() {
     let labels = ["-2 +3+cmd|x", "+1.5", "=1", "plain"];
     table.rows =
         labels.map(|label| row(label, [(); 4].map(|()| cell("-0.5 ± 0.1", Some(-0.5))), false)).to_vec();
-    let csv = table.to_csv();
-    let first: Vec<&str> = csv.lines().skip(1).take(4).map(|line| line.split(',').next().unwrap()).collect();
+    let csv = String::from_utf8(table.to_csv().unwrap()).unwrap();
+    let first: Vec<&str> =
+        csv.lines().skip(1).step_by(4).map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(first, ["'-2 +3+cmd|x", "+1.5", "'=1", "plain"]);
-    assert!(csv.contains(",-0.5 ± 0.1,"), "{csv}");
+    assert!(csv.contains(",-0.5 ± 0.1,"), "what cells show stays: {csv}");
 }
 
 /// Without packages for fonts or encodings, and with nothing read as an argument of the line above.

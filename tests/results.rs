@@ -45,6 +45,14 @@ fn ran() -> Project {
     project
 }
 
+/// The methods of a table in CSV, each with what its cell shows.
+fn cells(csv: &str) -> Vec<String> {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let heading = lines.next().unwrap();
+    let at = |name: &str| heading.iter().position(|known| *known == name).unwrap();
+    lines.map(|line| format!("{}: {}", line[at("method")], line[at("text")])).collect()
+}
+
 #[test]
 fn a_run_and_a_table_show_the_same() {
     let project = Project::new();
@@ -60,7 +68,7 @@ fn the_ending_of_a_file_says_how_a_table_is_written() {
     let project = ran();
     let begins = [
         ("t.md", "| method | accuracy"),
-        ("t.csv", "method,accuracy"),
+        ("t.csv", "method,cell,n,"),
         ("t.tex", "% accuracies"),
         ("t.html", "<!doctype html>"),
         ("t.txt", "accuracies\n━"),
@@ -80,6 +88,12 @@ fn published_values_lie_beside_the_pipeline() {
     let project = ran();
     project.write("accuracies.published.csv", "method,value,source\nA & B,61.0,\"X, 2020\"\nE,99,\n");
     insta::assert_snapshot!(project.expect(0, &["table", "p.ron", "--format", "markdown"]).stdout);
+    // What is left out takes with it what others say of it, and leaves what they say of what was never ours.
+    for option in [["--axis", "method=<C>"], ["--where", "method=<C>"]] {
+        let arguments = [&["table", "p.ron", "--format", "markdown"], &option[..]].concat();
+        let narrowed = project.expect(0, &arguments).stdout;
+        assert!(narrowed.contains("| E |") && !narrowed.contains("61.0"), "{option:?}: {narrowed}");
+    }
     project.write("accuracies.published.csv", "methods,value\nE,99\n");
     let wrong = project.expect(3, &["table", "p.ron"]).stderr;
     let place = project.path().canonicalize().unwrap().join("accuracies.published.csv");
@@ -102,7 +116,7 @@ fn pipelines_share_a_table_and_trials_are_chosen_and_grouped() {
     insta::assert_snapshot!(project.expect(0, &chosen).stdout);
     let trials = project.expect(0, &["table", "p.ron", "--trials", "--where", "seed=1"]).stdout;
     let columns = "method,seed,probe.accuracy,probe:state,probe:action,probe:seconds,probe:memory_mib,probe:device,\
-                   probe:devices,probe:caveats,probe:host,probe:started,probe:version";
+                   probe:devices,probe:caveats,probe:host,probe:hardware,probe:started,probe:version";
     let lines: Vec<&str> = trials.lines().collect();
     assert_eq!((lines[0], lines.len()), (columns, 4));
     assert!(lines[1].starts_with("A & B,1,0.615,done,") && lines[1].contains(",cpu,probe=cpu,"), "{trials}");
@@ -183,7 +197,7 @@ fn a_running_stage_is_told_from_a_missing_one() {
     let table = project.expect(0, &["table", "p.ron", "--seeds", "0", "--format", "csv"]).stdout;
     project.write("go", "");
     common::finish(run);
-    assert_eq!(table, "method,accuracy (%)\nA & B,running\n<C>,missing\nD,missing\n");
+    assert_eq!(cells(&table), ["A & B: running", "<C>: missing", "D: missing"]);
 }
 
 /// A failure is that of an action: once the pipeline says something else, nobody knows yet.
@@ -191,9 +205,9 @@ fn a_running_stage_is_told_from_a_missing_one() {
 fn what_failed_under_another_key_is_missing() {
     let project = ran();
     let csv = |project: &Project| project.expect(0, &["table", "p.ron", "--format", "csv"]).stdout;
-    assert!(csv(&project).contains("\nD,failed\n"), "{}", csv(&project));
+    assert_eq!(cells(&csv(&project))[2], "D: failed");
     project.write("p.ron", METHODS.replace("[ $METHOD != c ] &&", "[ $METHOD != d ] &&"));
-    assert!(csv(&project).contains("\nD,missing\n"), "{}", csv(&project));
+    assert_eq!(cells(&csv(&project))[2], "D: missing");
 }
 
 /// A failure stands until the action is tried again, whatever other runs do meanwhile.
@@ -202,7 +216,7 @@ fn a_failure_is_remembered_by_later_runs_of_other_parts() {
     let project = ran();
     let csv = |project: &Project| project.expect(0, &["table", "p.ron", "--format", "csv"]).stdout;
     let failed = csv(&project);
-    assert!(failed.contains("\nD,failed\n"), "{failed}");
+    assert_eq!(cells(&failed)[2], "D: failed");
     project.expect(0, &["run", "p.ron", "--only", "probe[method=A*"]);
     for _ in 0..9 {
         project.expect(0, &["run", "p.ron", "--axis", "method=<C>"]);
@@ -213,7 +227,7 @@ fn a_failure_is_remembered_by_later_runs_of_other_parts() {
     // What would need other keys was never tried.
     let other =
         project.expect(0, &["table", "p.ron", "--format", "csv", "--set", "probe.env.OTHER=\"2\""]).stdout;
-    assert!(other.contains("\nD,missing\n"), "{other}");
+    assert_eq!(cells(&other)[2], "D: missing");
 }
 
 /// What runs under the same name with other settings is something else.
@@ -270,8 +284,7 @@ fn a_data_set_that_is_not_there_leaves_the_rest_of_a_table() {
     assert!(wrong.contains(&told("b.txt")) && wrong.contains(&told("c.txt")), "{wrong}");
     project.expect(0, &["run", "p.ron", "--axis", "method=A & B"]);
     let table = project.expect(0, &["table", "p.ron", "--format", "csv"]);
-    let rows: Vec<&str> = table.stdout.lines().skip(1).take(3).collect();
-    assert_eq!(rows, ["A & B,61.5 ± 1.0", "<C>,missing", "D,missing"]);
+    assert_eq!(cells(&table.stdout), ["A & B: 61.5 ± 1.0", "<C>: missing", "D: missing"]);
     let warnings: Vec<&str> = table.stderr.lines().collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
@@ -310,7 +323,7 @@ fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
     project.expect(1, &["run", "p.ron", "--axis", "method=<C>, D"]);
     let table = project.expect(0, &["table", "p.ron", "--axis", "method=<C>, D"]).stdout;
     assert!(!table.contains("in parentheses"), "the baseline is not there: {table}");
-    assert!(table.contains("not shown: 1 published value of columns that no trial is in"), "{table}");
+    assert!(table.contains("99 [a]") && !table.contains("not shown"), "{table}");
 }
 
 #[test]
@@ -478,8 +491,12 @@ fn conditions_may_be_on_other_metrics_than_those_shown() {
     let whole = csv(&[]);
     assert_eq!(csv(&["loss.loss<3"]), whole);
     assert_eq!(csv(&["loss.loss<2", "K=1"]), whole);
-    let none = csv(&["loss.loss<1"]);
-    assert!(none.contains("no trial is left by `loss.loss<1`"), "{none}");
+    let told = |condition: &str| {
+        let table = project.expect(0, &["table", "p.ron", "--where", condition]).stdout;
+        table.trim_end().lines().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(told("loss.loss<1"), "no trial is left by `loss.loss<1`");
+    assert_eq!(told("loss.loss<2"), "only trials with `loss.loss<2`");
     // A label may have a comma.
     let rows =
         |text: &str| csv(&[text]).lines().filter(|line| line.contains(",") && line.contains(" ± ")).count();

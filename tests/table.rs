@@ -150,7 +150,7 @@ fn markdown_and_csv_hold_the_same_table() {
     let results = leaked(&graph);
     let table = build(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done));
     insta::assert_snapshot!(table.to_markdown());
-    insta::assert_snapshot!(table.to_csv());
+    insta::assert_snapshot!(String::from_utf8(table.to_csv().unwrap()).unwrap());
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn the_frame_of_trials_has_full_precision_and_says_what_is_missing() {
         None => Outcome::Missing,
     };
     let action = |id: InstanceId| results.get(&id).map(|_| ActionDigest::of_manifest("key"));
-    let mut trials = Trials::detail(&graph, &all_metrics(&graph, outcome), outcome, action).unwrap();
+    let trials = Trials::detail(&graph, &all_metrics(&graph, outcome), outcome, action).unwrap();
     let mut csv = Vec::new();
-    table::write_csv(&mut trials.frame, &mut csv).unwrap();
+    table::write_csv(&trials.frame, &mut csv).unwrap();
     insta::assert_snapshot!(String::from_utf8(csv).unwrap());
 }
 
@@ -280,6 +280,27 @@ fn published_values_stand_beside_ours_or_in_rows_of_their_own() {
 }
 
 #[test]
+fn best_and_second_are_those_of_a_column_or_of_each_value_of_an_axis_in_it() {
+    for (within, expected) in [("", ["-", "second", "best"]), ("within: [\"features\"],", ["-", "-", "best"])]
+    {
+        let graph = graph(&format!(
+            "tables: {{\"t\": (rows: [\"features\", \"graph.k\"], {within} cell: MeanStd(\"probe.accuracy\"))}},"
+        ));
+        let results = leaked(&graph);
+        let table = build(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done));
+        let labels =
+            table.rows.iter().map(|row| row.labels.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
+        assert_eq!(labels.collect::<Vec<_>>(), ["raw|x", "refined 5", "refined 10"]);
+        let ranks = table.rows.iter().map(|row| match row.cells[0].rank {
+            Rank::Best => "best",
+            Rank::Second => "second",
+            Rank::Other => "-",
+        });
+        assert_eq!(ranks.collect::<Vec<_>>(), expected, "{within}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_published_values_is_told() {
     let graph = graph(COMPARED);
     let check = |csv: &str, expected: &str| {
@@ -324,9 +345,11 @@ fn trials_are_chosen_by_labels_seeds_and_metrics() {
     assert_eq!(height(&["probe.accuracy<0.84"]), Ok(8));
     let names = "they have `graph.k`, `features`, `seed`, `probe.accuracy`";
     assert_eq!(height(&["depth=3"]), Err(format!("the trials have no `depth`; {names}")));
+    assert_eq!(height(&["k>5"]), Ok(4));
+    assert_eq!(height(&["k<=10"]), Ok(8));
     assert_eq!(
-        height(&["k>5"]),
-        Err("`k>5` compares names by size; only seeds and metrics have one".to_owned())
+        height(&["features>5"]),
+        Err("`features>5` compares by size, and `raw|x` is no number".to_owned())
     );
     let known = "no trial has `7` for `graph.k`; there are `10`, `5`";
     assert_eq!(height(&["k=5,7"]), Err(known.to_owned()));
@@ -425,12 +448,9 @@ fn effects_are_shown_by_every_renderer() {
     let table = of(&factorial(EFFECTS), |_| false);
     insta::assert_snapshot!("effects_on_a_terminal", table.to_terminal(Look::default()));
     insta::assert_snapshot!("effects_in_markdown", table.to_markdown());
-    insta::assert_snapshot!("effects_in_csv", table.to_csv());
+    insta::assert_snapshot!("effects_in_csv", String::from_utf8(table.to_csv().unwrap()).unwrap());
     insta::assert_snapshot!("effects_in_latex", table.to_latex());
     insta::assert_snapshot!("effects_in_html", table.to_html());
-    let mut csv = Vec::new();
-    table::write_csv(&mut table.frame().unwrap(), &mut csv).unwrap();
-    insta::assert_snapshot!("effects_as_numbers", String::from_utf8(csv).unwrap());
 }
 
 /// What is known of the numbers behind `trained`.
@@ -561,7 +581,7 @@ fn an_ablation_has_its_points_as_rows() {
     let table = of(&factorial(&text("Ladder", ladder)), |_| false);
     insta::assert_snapshot!("ladder_on_a_terminal", table.to_terminal(Look::default()));
     insta::assert_snapshot!("ladder_in_latex", table.to_latex());
-    insta::assert_snapshot!("ladder_in_csv", table.to_csv());
+    insta::assert_snapshot!("ladder_in_csv", String::from_utf8(table.to_csv().unwrap()).unwrap());
     let one = r#"OneAtATime({"encoder.epochs": 20, "encoder.method": "NN & CLR"})"#;
     let table = of(&factorial(&text("OneAtATime", one)), |_| false);
     insta::assert_snapshot!("one_at_a_time_on_a_terminal", table.to_terminal(Look::default()));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -86,10 +87,25 @@ macro_rules! digest_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                deserializer.deserialize_str(Digits(PhantomData))
             }
         }
     };
+}
+
+/// Reads a digest from its digits, wherever these are.
+struct Digits<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = ParseDigestError>> de::Visitor<'_> for Digits<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 hexadecimal digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 digest_type! {

@@ -54,6 +54,9 @@ pub struct Provenance {
     pub host: String,
     /// Device, as `cpu` or `cuda:0`.
     pub device: String,
+    /// The model of that device, where the machine tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
     /// Threads the action was given.
     pub threads: usize,
     /// Start, milliseconds since the Unix epoch.

@@ -84,9 +84,6 @@ pub struct Project {
     pub graph: Graph,
     /// Where their results are.
     pub store: Store,
-    /// The axes whose values the command line has changed.
-    #[cfg_attr(not(feature = "tables"), expect(dead_code, reason = "tables ask, to know published values"))]
-    pub narrowed: Vec<String>,
 }
 
 impl Project {
@@ -105,9 +102,7 @@ impl Project {
             return Err(Failure::new(exit::USAGE, problem));
         }
         let store = Store::look(&store_path(&root, context))?;
-        let named = source.changes.axis.iter().filter_map(|text| text.split_once('='));
-        let narrowed = named.map(|(axis, _)| axis.trim().to_owned()).collect();
-        Ok(Self { file, root, sources, graph, store, narrowed })
+        Ok(Self { file, root, sources, graph, store })
     }
 
     /// What its declared files hold, all of which can be read.

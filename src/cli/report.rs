@@ -159,6 +159,7 @@ fn provenance(args: &ReportArgs, results: &Results) -> Vec<(String, Vec<String>)
     lines.push(("seeds", vec![list(&seeds)]));
     lines.push(("machines", distinct(&mut made.iter().map(|made| made.host.clone()))));
     lines.push(("devices", distinct(&mut made.iter().map(|made| made.device.clone()))));
+    lines.push(("hardware", distinct(&mut made.iter().filter_map(|made| made.hardware.clone()))));
     lines.push(("program", distinct(&mut made.iter().map(|made| format!("ablate {}", made.version)))));
     let began = made.iter().map(|made| made.started_unix_ms).min();
     let ended = made.iter().map(|made| made.started_unix_ms + made.duration_ms).max();

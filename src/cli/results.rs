@@ -132,7 +132,8 @@ pub fn all_published(project: &Project) -> Result<Vec<Vec<Published>>, Failure> 
     project.graph.tables.iter().map(|spec| published(project, spec)).collect()
 }
 
-/// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is.
+/// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is. What is of a
+/// value that the command line leaves out of its axis is left out with it.
 pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
     let name = format!("{}.published.csv", spec.name);
     let is_name = Path::new(&name).components().eq([Component::Normal(name.as_ref())]);
@@ -142,9 +143,10 @@ pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, 
     }
     let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let is_whole = |axis: &&Axis| !project.narrowed.contains(&axis.name);
-    let axes: Vec<Axis> = project.graph.axes.iter().filter(is_whole).cloned().collect();
-    Published::read(&text, spec, &axes).map_err(wrong)
+    let mut published = Published::read(&text, spec, &project.graph.axes).map_err(wrong)?;
+    let left_out: Vec<(&str, &str)> = project.graph.axes.iter().flat_map(Axis::values_left_out).collect();
+    published.retain(|entry| !left_out.iter().any(|&(axis, label)| entry.is_of(axis, label)));
+    Ok(published)
 }
 
 /// What only a bug can bring about.

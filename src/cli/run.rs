@@ -275,9 +275,9 @@ fn capacity(args: &Run, graph: &Graph, gpus: &[Device]) -> Capacity {
     let threads = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let cpus = args.cpus.map_or_else(threads, NonZeroUsize::get);
     let packs = graph.instances.iter().any(|instance| instance.request.gpu_memory_mib.is_some());
-    let sizes = if packs && !gpus.is_empty() { machine::gpu_memory() } else { Vec::new() };
+    let known = if packs && !gpus.is_empty() { machine::gpus() } else { Vec::new() };
     let memory_of = |device: &Device| match device {
-        Device::Cuda(index) => sizes.get(*index as usize).copied().unwrap_or(u64::MAX),
+        Device::Cuda(index) => known.get(*index as usize).map_or(u64::MAX, |gpu| gpu.memory_mib),
         Device::Cpu => u64::MAX,
     };
     Capacity {

@@ -156,11 +156,13 @@ fn entry(text: &mut String, word: &str, lines: &[String]) {
 }
 
 fn made(provenance: &Provenance) -> Vec<String> {
-    let Provenance { host, device, threads, started_unix_ms, duration_ms, peak_memory_mib, version, commit } =
+    let Provenance { host, device, threads, started_unix_ms, duration_ms, peak_memory_mib, version, .. } =
         provenance;
+    let (commit, hardware) = (&provenance.commit, &provenance.hardware);
     let at = commit.as_ref().map(|commit| format!(", the project at {commit}")).unwrap_or_default();
+    let model = hardware.as_ref().map(|model| format!(" ({model})")).unwrap_or_default();
     vec![
-        format!("{} UTC on {host}, {device}, {}", date(*started_unix_ms), counted(*threads, "thread")),
+        format!("{} UTC on {host}, {device}{model}, {}", date(*started_unix_ms), counted(*threads, "thread")),
         format!("in {}, {peak_memory_mib} MiB at most, by ablate {version}{at}", seconds(*duration_ms)),
     ]
 }

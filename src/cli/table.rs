@@ -29,7 +29,7 @@ pub struct Tables {
     /// In place of tables, every metric of every trial with its key, duration and device, as CSV or Parquet
     #[arg(long, conflicts_with = "table")]
     trials: bool,
-    /// Only these trials: `method=SimCLR,NNCLR`, `features!=raw`, `seed=0` or `probe.accuracy>=0.8`
+    /// Only these trials: `method=SimCLR,NNCLR`, `features!=raw`, `graph.k>=10`, `seed=0` or `probe.accuracy>=0.8`
     #[arg(long = "where", value_name = "CONDITION", value_parser = Filter::parse)]
     filters: Vec<Filter>,
     /// In place of the declared tables, one of these axes over the trials of all others
@@ -50,7 +50,7 @@ enum Format {
     Terminal,
     /// A Markdown table
     Markdown,
-    /// Comma-separated values, as shown in the table
+    /// The numbers behind each cell, comma-separated
     Csv,
     /// The numbers behind each cell
     Parquet,
@@ -124,7 +124,7 @@ fn written(tables: &[Table], format: Format, look: Look) -> Result<Vec<u8>, Fail
         Format::Terminal => texts(&|table| table.to_terminal(look)),
         Format::Markdown if tables.len() > 1 => texts(&Table::to_markdown_section),
         Format::Markdown => texts(&Table::to_markdown),
-        Format::Csv => only(tables, "CSV")?.to_csv().into_bytes(),
+        Format::Csv => only(tables, "CSV")?.to_csv().map_err(bug)?,
         Format::Latex => texts(&Table::to_latex),
         Format::Html => {
             let body: Vec<String> = tables.iter().map(Table::to_html).collect();
@@ -195,16 +195,19 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
             }
         });
     }
-    let (mut spec, trials, published) = whole.expect("its name was found in one of them");
+    let (mut spec, trials, mut published) = whole.expect("its name was found in one of them");
     if all.len() > 1 {
         spec.rows.insert(0, PIPELINE.to_owned());
     }
     let trials = trials.filter(&args.filters).map_err(|error| usage(format!("table `{name}`: {error}")))?;
-    let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
-    if trials.frame.height() == 0 && !args.filters.is_empty() {
-        let conditions: Vec<String> = args.filters.iter().map(|filter| format!("`{filter}`")).collect();
-        table.remarks.push(format!("no trial is left by {}", conditions.join(" and ")));
+    if !args.filters.is_empty() {
+        // What is of a value whose trials are all left out goes with them.
+        let axes = || all.iter().flat_map(|results| &results.project.graph.axes);
+        let gone: Vec<(&str, &str)> = axes().flat_map(|axis| trials.values_gone(axis)).collect();
+        published.retain(|entry| !gone.iter().any(|&(axis, label)| entry.is_of(axis, label)));
     }
+    let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
+    table.remarks.extend(chosen(&args.filters, &trials));
     // What was decided by all trials is not said of some.
     if args.filters.is_empty() {
         for (results, label) in all.iter().zip(labels(all)) {
@@ -215,6 +218,16 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
         }
     }
     Ok(table)
+}
+
+/// Which trials a table is of, where conditions have chosen them.
+fn chosen(filters: &[Filter], trials: &Trials) -> Option<String> {
+    let conditions: Vec<String> = filters.iter().map(|filter| format!("`{filter}`")).collect();
+    let conditions = Some(conditions.join(" and ")).filter(|conditions| !conditions.is_empty())?;
+    Some(match trials.frame.height() {
+        0 => format!("no trial is left by {conditions}"),
+        _ => format!("only trials with {conditions}"),
+    })
 }
 
 /// The metrics that conditions are about, each of which some pipeline has reported.
@@ -303,7 +316,7 @@ fn trials(args: &Tables, all: &[Results], format: Format) -> Result<Vec<u8>, Fai
     let mut bytes = std::io::Cursor::new(Vec::new());
     match format {
         Format::Parquet => table::write_parquet(&mut trials.frame, &mut bytes).map_err(bug)?,
-        Format::Csv | Format::Terminal => table::write_csv(&mut trials.frame, &mut bytes).map_err(bug)?,
+        Format::Csv | Format::Terminal => table::write_csv(&trials.frame, &mut bytes).map_err(bug)?,
         Format::Markdown | Format::Latex | Format::Html => {
             return Err(usage("trials are written as `csv` or `parquet`".to_owned()));
         }
@@ -323,7 +336,9 @@ fn grouped(args: &Tables, all: &[Results]) -> Result<Table, Failure> {
     if let Some(odd) = axes.iter().find(|axis| !trials.axes.contains(axis)) {
         return Err(usage(format!("`{odd}` is no axis")));
     }
-    table::by(&trials, &axes, &metrics).map_err(bug)
+    let mut table = table::by(&trials, &axes, &metrics).map_err(bug)?;
+    table.remarks.extend(chosen(&args.filters, &trials));
+    Ok(table)
 }
 
 fn labelled(trials: Trials, label: Option<&str>) -> Result<Trials, polars::prelude::PolarsError> {

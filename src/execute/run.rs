@@ -137,7 +137,7 @@ impl<'a> Run<'a> {
             Message::Worker(id, news) => {
                 let Some(work) = self.slots.work(id) else { return Ok(()) };
                 match news {
-                    News::Reply(reply) => self.reply(id.slot, work, reply),
+                    News::Reply(reply) => self.reply(id.slot, work, *reply),
                     News::Printed(line) => {
                         let instance = self.name(work.instance);
                         self.tell(Event::Output { instance, line });

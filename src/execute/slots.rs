@@ -31,7 +31,7 @@ pub struct WorkerId {
 /// What comes from a worker.
 #[derive(Debug)]
 pub enum News {
-    Reply(Reply),
+    Reply(Box<Reply>),
     Printed(String),
     Gone,
 }
@@ -234,7 +234,7 @@ impl Slots {
         let sender = self.sender.clone();
         thread::spawn(move || {
             for_each_line(replies, |line| {
-                let news = serde_json::from_str(&line).map_or(News::Printed(line), News::Reply);
+                let news = serde_json::from_str(&line).map(Box::new).map_or(News::Printed(line), News::Reply);
                 drop(sender.send(Message::Worker(id, news)));
             });
             // The last words of a dying worker come before the news of its death.

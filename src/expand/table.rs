@@ -58,6 +58,7 @@ fn spec(table: &TableDraft, form: Form) -> TableSpec {
             .collect(),
         test: table.test,
         published: table.published,
+        within: texts(&table.within),
     }
 }
 
@@ -126,7 +127,8 @@ fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) 
         FormDraft::Effects { axes, .. } => axes.as_slice(),
         FormDraft::Cells | FormDraft::Ablation(..) => &[],
     };
-    for axis in table.rows.iter().chain(&table.columns).chain(compared).chain(of_effects) {
+    let named = table.rows.iter().chain(&table.columns).chain(&table.within);
+    for axis in named.chain(compared).chain(of_effects) {
         if !pipeline.axes.iter().any(|known| known.name.text == axis.text) {
             let names = pipeline.axes.iter().map(|axis| axis.name.text.as_str());
             let error = Diagnostic::new(axis.span, format!("there is no axis `{}`", axis.text));

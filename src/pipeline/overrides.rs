@@ -117,7 +117,7 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
     let Some(axis) = axis else {
         let paths = vec![name.clone()];
         if let Some(values) = (Reader { wrong }).values(values, &paths) {
-            file.axes.push(AxisSpec { name, paths, values });
+            file.axes.push(AxisSpec { name, paths, values, left_out: Vec::new() });
         }
         return;
     };
@@ -140,6 +140,7 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
     let before = std::mem::replace(&mut axis.values, values).into_iter().map(|value| value.label);
     let left_out: Vec<String> =
         before.filter(|label| axis.values.iter().all(|it| it.label != *label)).collect();
+    axis.left_out.extend_from_slice(&left_out);
     let name = axis.name.text.clone();
     if let Some((sweep, _)) = &mut file.sweep {
         sweep.leave_out(&name, &left_out);

@@ -169,10 +169,15 @@ impl Reader<'_> {
             let paths = self.required(node, "an axis", &fields, "paths").and_then(|node| self.names(node));
             let values = self.required(node, "an axis", &fields, "values");
             let (paths, values) = (paths?, values?);
-            return Some(AxisSpec { values: self.values(values, &paths)?, name, paths });
+            return Some(AxisSpec {
+                values: self.values(values, &paths)?,
+                name,
+                paths,
+                left_out: Vec::new(),
+            });
         }
         let paths = vec![name.clone()];
-        Some(AxisSpec { values: self.values(node, &paths)?, name, paths })
+        Some(AxisSpec { values: self.values(node, &paths)?, name, paths, left_out: Vec::new() })
     }
 
     /// The values of an axis; those that do not say what they set go to `paths`.

@@ -13,7 +13,7 @@ use crate::syntax::{Name, Node, Value};
 /// The most digits after the point.
 const MAX_DIGITS: usize = 12;
 
-const FIELDS: [&str; 7] = ["rows", "columns", "cell", "cells", "baseline", "test", "published"];
+const FIELDS: [&str; 8] = ["rows", "columns", "cell", "cells", "baseline", "test", "published", "within"];
 const EFFECTS: [&str; 5] = ["axes", "rows", "cell", "cells", "interactions"];
 
 impl Reader<'_> {
@@ -39,6 +39,7 @@ impl Reader<'_> {
                 Some((axis, Name { text: label.label(), span: label.span }))
             })
         });
+        let within = fields.get("within").map(|node| self.names(node));
         let test = fields.get("test").map(|node| self.word(node, "a test", &Test::ALL));
         let placings = [("Beside", Placing::Beside), ("Rows", Placing::Rows)];
         let published = fields.get("published").map(|node| self.word(node, "a place", &placings));
@@ -52,6 +53,7 @@ impl Reader<'_> {
             baseline: baseline.unwrap_or_else(|| Some(Vec::new()))?,
             test: test.unwrap_or_else(|| Some(Test::default()))?,
             published: published.unwrap_or_else(|| Some(Placing::default()))?,
+            within: within.unwrap_or_else(|| Some(Vec::new()))?,
         })
     }
 
@@ -96,6 +98,7 @@ impl Reader<'_> {
             baseline: Vec::new(),
             test: Test::default(),
             published: Placing::default(),
+            within: Vec::new(),
         })
     }
 

@@ -21,8 +21,8 @@ use crate::stats::Test;
 ///
 /// Rows are the declared row axes, then any axis that reaches the cells and was not declared, so that nothing is ever
 /// averaged but seeds. Where a row axis does not reach a row, its heading cell shows `–`; where a column axis does not,
-/// the value stands in each of its columns. The points of an ablation are the innermost rows, so that each stands below
-/// the one it is compared with.
+/// the value stands in each of its columns. Rows that agree in an outer axis stand together, published ones below ours. The points of
+/// an ablation are the innermost rows, so that each stands below the one it is compared with.
 ///
 /// # Errors
 /// Where the trials lack a metric of the table.
@@ -65,6 +65,7 @@ pub fn by(trials: &Trials, axes: &[String], metrics: &[MetricRef]) -> PolarsResu
         baseline: Vec::new(),
         test: Test::default(),
         published: Placing::default(),
+        within: Vec::new(),
     };
     let builder = Builder::new(trials, &spec, axes.iter().collect(), Vec::new())?;
     let mut table = Builder { is_over_seeds: false, ..builder }.table(&[])?;
@@ -86,6 +87,20 @@ pub(super) fn covers<T: PartialEq>(key: &[Option<T>], other: &[Option<T>]) -> bo
 pub(super) fn distinct<T: Ord + Clone>(keys: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = BTreeSet::new();
     keys.filter(|key| seen.insert(key.clone())).collect()
+}
+
+/// Brings rows together that agree in the outermost axis, among these those that agree in the next, and so on to the innermost but
+/// one; the first to come say where.
+fn bring_together<T>(rows: &mut [T], labels: impl Fn(&T) -> &Key) {
+    let mut firsts: BTreeMap<Key, usize> = BTreeMap::new();
+    let outer =
+        |row: &T| (1..labels(row).len()).map(|depth| labels(row)[..depth].to_vec()).collect::<Vec<_>>();
+    for (place, row) in rows.iter().enumerate() {
+        for labels in outer(row) {
+            firsts.entry(labels).or_insert(place);
+        }
+    }
+    rows.sort_by_cached_key(|row| outer(row).iter().map(|labels| firsts[labels]).collect::<Vec<usize>>());
 }
 
 /// The trials that agree in the axes of the table.
@@ -126,12 +141,7 @@ impl<'a> Builder<'a> {
     fn table(&self, published: &[Published]) -> PolarsResult<Table> {
         let rows = self.row_axes.len();
         let mut keys = distinct(self.groups.iter().map(|group| group.key[..rows].to_vec()));
-        if let Form::Ablation(_) = self.spec.form {
-            let outer = |key: &Key| key.split_last().map(|(_, outer)| outer.to_vec());
-            let places: BTreeMap<Option<Key>, usize> =
-                distinct(keys.iter().map(outer)).into_iter().zip(0..).collect();
-            keys.sort_by_key(|key| places[&outer(key)]);
-        }
+        bring_together(&mut keys, |key| key);
         let columns = distinct(self.groups.iter().map(|group| group.key[rows..].to_vec()));
         // A result that a column axis does not reach holds for each of the axis' values, so it stands in all their columns.
         let columns: Vec<Key> = columns
@@ -165,6 +175,7 @@ impl<'a> Builder<'a> {
         let ours = keys.into_iter().zip(grid);
         table.rows = ours.map(|(labels, cells)| Row { labels, cells, published: false }).collect();
         self.place(published, &columns, &mut table)?;
+        bring_together(&mut table.rows, |row| &row.labels);
         table.rank(self.spec);
         Ok(table)
     }

@@ -1,45 +1,44 @@
-//! Tables as comma-separated values.
+//! Numbers as comma-separated values.
 
-use super::{NOTHING, Table, mark};
+use std::io::Write;
+
+use polars::prelude::{Column, CsvWriter, DataFrame, DataType, PolarsResult, SerWriter};
+
+use super::Table;
+use super::parquet::TEXT;
 
 impl Table {
-    /// As comma-separated values (RFC 4180), texts as shown, without emphasis; footnotes are lines of their own below.
+    /// [`Table::frame`] as comma-separated values (RFC 4180) with a heading and full precision.
     ///
-    /// A text that a spreadsheet would take for a formula gets a `'` in front.
-    pub fn to_csv(&self) -> String {
-        let mut text = line(self.headings().map(|heading| quoted(&heading)));
-        for row in &self.rows {
-            let labels = row.labels.iter().map(|label| label.clone().unwrap_or_else(|| NOTHING.to_owned()));
-            let labels = labels.map(|label| quoted(&label));
-            let cells = row.cells.iter().map(|cell| {
-                let has_number = cell.numbers.shown.or(cell.numbers.published).is_some();
-                if has_number { separated(&cell.marked_text()) } else { quoted(&cell.marked_text()) }
-            });
-            text.push_str(&line(labels.chain(cells)));
-        }
-        let notes = self.notes.iter().enumerate().map(|(index, note)| format!("[{}] {note}", mark(index)));
-        for note in notes.chain(self.remarks.iter().cloned()) {
-            text.push_str(&line([quoted(&note)].into_iter()));
-        }
-        text
+    /// A name that a spreadsheet would take for a formula gets a `'` in front.
+    ///
+    /// # Errors
+    /// As [`Table::frame`].
+    pub fn to_csv(&self) -> PolarsResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        write_csv(&self.frame()?, &mut bytes)?;
+        Ok(bytes)
     }
 }
 
-fn line(fields: impl Iterator<Item = String>) -> String {
-    format!("{}\n", fields.collect::<Vec<String>>().join(","))
+/// Writes a frame as [`Table::to_csv`] does.
+///
+/// # Errors
+/// Where `out` refuses.
+pub fn write_csv(frame: &DataFrame, out: &mut impl Write) -> PolarsResult<()> {
+    let mut safe = frame.clone();
+    for column in frame.columns().iter().filter(|column| *column.dtype() == DataType::String) {
+        // What cells show is of our making, and begins with the sign of a number.
+        if column.name() != TEXT {
+            let texts: Vec<Option<String>> = column.str()?.iter().map(|text| text.map(quoted)).collect();
+            safe.with_column(Column::new(column.name().clone(), texts))?;
+        }
+    }
+    CsvWriter::new(out).finish(&mut safe)
 }
 
 /// A text that is free to begin as it likes; a number with its sign is no formula.
 fn quoted(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
-    if is_formula { separated(&format!("'{text}")) } else { separated(text) }
-}
-
-/// A text in quotes, where it would be taken for several fields.
-fn separated(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+    if is_formula { format!("'{text}") } else { text.to_owned() }
 }

@@ -31,7 +31,7 @@ impl Table {
         }
         text.push_str("</thead>\n<tbody>\n");
         for (index, row) in self.rows.iter().enumerate() {
-            let class = if self.first_published() == Some(index) { " class=\"published\"" } else { "" };
+            let class = if self.has_line_above(index) { " class=\"lined\"" } else { "" };
             text.push_str(&format!("<tr{class}>"));
             for text_of in &row.labels {
                 text.push_str(&format!("<th scope=\"row\">{}</th>", escaped(&label(text_of.as_ref()))));

@@ -40,7 +40,7 @@ impl Table {
         }
         text.push_str("\\midrule\n");
         for (index, row) in self.rows.iter().enumerate() {
-            if self.first_published() == Some(index) {
+            if self.has_line_above(index) {
                 text.push_str("\\midrule\n");
             }
             let labels = row.labels.iter().map(|text| escaped(&label(text.as_ref())));

@@ -1,8 +1,11 @@
-//! The numbers of a table as Parquet.
+//! The numbers of a table as a frame, and as Parquet.
 
 use polars::prelude::{Column as Series, DataFrame, PolarsResult};
 
 use super::{Cell, Numbers, Row, Table, write_parquet};
+
+/// The column that holds what a cell shows.
+pub(super) const TEXT: &str = "text";
 
 /// One of a cell's numbers.
 type Statistic = fn(&Numbers) -> Option<f64>;
@@ -55,7 +58,7 @@ impl Table {
             columns.push(Series::new(name.into(), values));
         }
         let texts: Vec<String> = cells.iter().map(|(.., cell)| cell.whole_text()).collect();
-        columns.push(Series::new("text".into(), texts));
+        columns.push(Series::new(TEXT.into(), texts));
         let notes: Vec<String> = cells
             .iter()
             .map(|(.., cell)| {

@@ -39,7 +39,7 @@ pub struct Published {
 impl Published {
     /// Reads the published values of a table: a column per axis it has, `cell` (the title of the table's cell; not needed where
     /// it has one only), `value`, where known `std` and `source`, and `oracle`, which is `yes` where it was selected by labels.
-    /// `axes_of` are the pipeline's that have all the values they were written with.
+    /// `axes_of` are the pipeline's.
     ///
     /// # Errors
     /// The first thing wrong with it, in a sentence.
@@ -96,7 +96,7 @@ impl Published {
             let labels: Vec<(String, String)> = labels.iter().filter_map(of).collect();
             for (axis, label) in labels.iter().filter(|(axis, _)| spec.columns.contains(axis)) {
                 let known = axes_of.iter().find(|known| known.name == *axis);
-                let known = known.map(|axis| &axis.labels);
+                let known = known.map(|axis| [axis.labels.as_slice(), &axis.left_out].concat());
                 let known = known.filter(|known| !known.contains(label));
                 if let Some(known) = known {
                     let known = known.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
@@ -125,6 +125,11 @@ impl Published {
             all.push(entry);
         }
         Ok(all)
+    }
+
+    /// Whether it is of a value of an axis.
+    pub fn is_of(&self, axis: &str, label: &str) -> bool {
+        self.labels.iter().any(|(known, of)| known == axis && of == label)
     }
 
     /// Whether another is for the same labels and cell.

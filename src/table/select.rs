@@ -9,7 +9,7 @@ use super::trials::{SEED, Trials};
 use crate::graph::Axis;
 use crate::pipeline::MetricRef;
 
-/// A condition on trials, written `method=SimCLR,NNCLR`, `features!=raw`, `seed=0` or `probe.accuracy>=0.8`.
+/// A condition on trials, written `method=SimCLR,NNCLR`, `features!=raw`, `graph.k>=10`, `seed=0` or `probe.accuracy>=0.8`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     /// As written.
@@ -91,10 +91,15 @@ impl Filter {
                 let holds = |seed: Option<u64>| seed.is_some_and(|seed| relation.holds(seed as f64, bound));
                 seeds(column)?.iter().map(holds).collect()
             }
-            _ => {
-                let text = &self.text;
-                return Err(format!("`{text}` compares names by size; only seeds and metrics have one"));
+            (relation, Ok(labels), _) => {
+                let bound: f64 = self.number(&self.values)?;
+                let holds = |label: Option<&str>| match label {
+                    Some(label) => Ok(relation.holds(self.size(label)?, bound)),
+                    None => Ok(false),
+                };
+                labels.iter().map(holds).collect::<Result<_, String>>()?
             }
+            _ => return Err(format!("`{}` is about what has neither names nor a size", self.text)),
         };
         Ok(BooleanChunked::from_slice("mask".into(), &mask))
     }
@@ -129,8 +134,25 @@ impl Filter {
         }
     }
 
+    /// The number a label is.
+    fn size(&self, label: &str) -> Result<f64, String> {
+        let why = || format!("`{}` compares by size, and `{label}` is no number", self.text);
+        label.parse().map_err(|_| why())
+    }
+
     fn number(&self, text: &str) -> Result<f64, String> {
         text.trim().parse().map_err(|_| format!("`{}` needs a number, `{text}` is none", self.text))
+    }
+}
+
+impl Trials {
+    /// The values of an axis that no trial has, each with the axis' name; none of an axis that reaches no trial.
+    pub fn values_gone<'a>(&self, axis: &'a Axis) -> Vec<(&'a str, &'a str)> {
+        let column = self.frame.column(&axis.name).and_then(|column| column.str());
+        let Ok(column) = column else { return Vec::new() };
+        let known: BTreeSet<&str> = column.iter().flatten().collect();
+        let gone = axis.labels.iter().map(String::as_str).filter(|label| !known.contains(label));
+        gone.map(|label| (axis.name.as_str(), label)).collect()
     }
 }
 

@@ -113,7 +113,7 @@ impl Table {
         }
         rule(text, "─");
         for row in 0..self.rows.len() {
-            if self.first_published() == Some(row) {
+            if self.has_line_above(row) {
                 rule(text, "─");
             }
             let tall = columns.iter().map(|drawn| drawn.cells[row].len()).max().unwrap_or(0);

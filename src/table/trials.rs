@@ -165,8 +165,8 @@ impl Trials {
 
     /// The rows of some metrics for programs: in place of origins and instances, for each stage that reports, `STAGE:action` (its key),
     /// `STAGE:seconds`, `STAGE:memory_mib`, `STAGE:device`, `STAGE:devices` (those of every stage on the way, as
-    /// `encoder=cuda probe=cpu`), `STAGE:caveats`, `STAGE:host`, `STAGE:started` (milliseconds since the Unix epoch) and
-    /// `STAGE:version`.
+    /// `encoder=cuda probe=cpu`), `STAGE:caveats`, `STAGE:host`, `STAGE:hardware`, `STAGE:started` (milliseconds since the Unix epoch)
+    /// and `STAGE:version`.
     ///
     /// # Errors
     /// Where two columns have one name.
@@ -205,6 +205,7 @@ impl Trials {
             let device: Vec<Option<&str>> =
                 made().map(|made| made.map(|made| made.device.as_str())).collect();
             let host: Vec<Option<&str>> = made().map(|made| made.map(|made| made.host.as_str())).collect();
+            let hardware: Vec<Option<&str>> = made().map(|made| made?.hardware.as_deref()).collect();
             let version: Vec<Option<&str>> =
                 made().map(|made| made.map(|made| made.version.as_str())).collect();
             let name = |what: &str| format!("{stage}:{what}").into();
@@ -216,6 +217,7 @@ impl Trials {
                 Column::new(name("devices"), devices),
                 Column::new(name("caveats"), caveats),
                 Column::new(name("host"), host),
+                Column::new(name("hardware"), hardware),
                 Column::new(name("started"), started),
                 Column::new(name("version"), version),
             ];
@@ -331,14 +333,6 @@ fn devices(origin: &Origin) -> String {
 fn caveats(origin: &Origin) -> String {
     let words = origin.caveats.iter().map(|caveat| caveat.word());
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// Writes a frame as comma-separated values with full precision.
-///
-/// # Errors
-/// Where `out` refuses.
-pub fn write_csv(frame: &mut DataFrame, out: &mut impl Write) -> PolarsResult<()> {
-    CsvWriter::new(out).finish(frame)
 }
 
 /// Writes a frame as Parquet.

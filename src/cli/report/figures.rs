@@ -1,14 +1,14 @@
 //! The figures of a report, from the artifacts of a pipeline.
 
+mod curve;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ablate_stage::cache::ActionResult;
 use ablate_stage::{ArtifactKind, Tensors};
-use polars::prelude::{
-    ChunkCompareEq, DataFrame, DataType, ParquetReader, PolarsResult, SerReader, StringChunked,
-};
+use polars::prelude::{DataFrame, DataType, ParquetReader, PolarsResult, SerReader};
 
 use super::{by_stage, done};
 use crate::cli::results::Results;
@@ -17,6 +17,7 @@ use crate::progress::counted;
 use crate::report::{Chart, Group, MAX_SERIES, MAX_SIDE, Matrix, Picture, Scatter, Series};
 use crate::source::SourceMap;
 use crate::syntax;
+use curve::{Line, quantities};
 
 /// The most instances of a stage whose tables are read.
 const MAX_READ: usize = 512;
@@ -29,9 +30,6 @@ const MAX_METRICS: usize = 3;
 
 /// Larger pictures are not taken into the page.
 const MAX_PICTURE_BYTES: u64 = 4 << 20;
-
-/// Columns of a curve that say where it is, not how it does.
-const POSITIONS: [&str; 3] = ["epoch", "step", "lr"];
 
 /// The held-out part, as `split` columns have it.
 const TEST: i64 = 1;
@@ -148,12 +146,14 @@ impl Stage<'_> {
         values.collect::<Vec<_>>().join(", ")
     }
 
-    /// The method of an instance, where its stage has a choice of them, and the metrics it reports: ` (Tsne, kept@10 0.631)`.
+    /// The method or layout of an instance, where its stage has a choice of them, and the metrics it reports:
+    /// ` (Tsne, kept@10 0.631)`.
     fn told(&self, id: InstanceId) -> String {
         let canonical = self.results.project.graph.instance(id).params.canonical();
         let source = SourceMap::new().add("stage", canonical.as_str());
         let node = syntax::parse(source, &canonical).ok();
-        let method = node.as_ref().and_then(|node| node.child("method")?.name()).map(str::to_owned);
+        let choice = |field| node.as_ref()?.child(field)?.name().map(str::to_owned);
+        let method = choice("method").or_else(|| choice("layout"));
         let result = self.results.plan.state(id).result();
         let metrics = result.into_iter().flat_map(|result| &result.metrics);
         let metrics = metrics.map(|(name, value)| format!("{name} {value:.3}")).take(MAX_METRICS);
@@ -210,15 +210,17 @@ impl Stage<'_> {
             .collect();
         for (port, quantity) in quantities {
             let of_port = || found.iter().filter(|frames| frames.port == port);
+            let mut x = "";
             let series = of_port().filter_map(|Frames { point, of_seeds, .. }| {
-                let curves: Vec<Vec<(f64, f64)>> =
-                    of_seeds.iter().filter_map(|frame| line(frame, &quantity).ok()).collect();
+                let lines: Vec<Line> =
+                    of_seeds.iter().filter_map(|frame| Line::of(frame, &quantity).ok()).collect();
+                x = lines.first()?.x;
+                let curves: Vec<Vec<(f64, f64)>> = lines.into_iter().map(|line| line.points).collect();
                 let name = if point.is_empty() { self.name } else { point };
                 let series = Series::of(name.to_owned(), &curves);
                 (!series.points.is_empty()).then_some(series)
             });
             let series: Vec<Series> = series.collect();
-            let x = of_port().next().map_or("", |frames| places_of(&frames.of_seeds[0]));
             let parts = series.len().div_ceil(MAX_SERIES);
             for (part, series) in series.chunks(MAX_SERIES).enumerate() {
                 let of = if parts > 1 { format!(", {} of {parts}", part + 1) } else { String::new() };
@@ -309,46 +311,6 @@ fn scatters(title: &str, frame: &DataFrame, classes: &[String]) -> Vec<Scatter> 
     let known = |scatter: &Scatter| scatter.groups.keys().any(|group| *group != Group::None);
     let labelled = label.into_iter().filter(|label| known(label) || cluster.is_err()).collect::<Vec<_>>();
     labelled.into_iter().chain(cluster).collect()
-}
-
-/// Where the points of a curve are: what its first column of these says, else their number from 1.
-const PLACES: [&str; 2] = ["step", "epoch"];
-
-fn places_of(frame: &DataFrame) -> &'static str {
-    PLACES.into_iter().find(|name| frame.get_column_index(name).is_some()).unwrap_or("point")
-}
-
-/// The names of measures, where a row is one of them: its value is in column `value`.
-fn measures(frame: &DataFrame) -> PolarsResult<&StringChunked> {
-    frame.column("value").and(frame.column("measure"))?.str()
-}
-
-/// What a curve tells: its measures, or each column that does not say where it is.
-fn quantities(frame: &DataFrame) -> BTreeSet<String> {
-    match measures(frame) {
-        Ok(measures) => measures.iter().flatten().map(str::to_owned).collect(),
-        Err(_) => {
-            let names = frame.get_column_names().into_iter().map(|name| name.as_str());
-            names.filter(|name| !POSITIONS.contains(name)).map(str::to_owned).collect()
-        }
-    }
-}
-
-/// The points of a quantity, each with where it is; those that are no numbers are left out.
-fn line(frame: &DataFrame, quantity: &str) -> PolarsResult<Vec<(f64, f64)>> {
-    if let Ok(measures) = measures(frame) {
-        let rows = frame.filter(&measures.equal(quantity))?.drop("measure")?;
-        return line(&rows, "value");
-    }
-    let column = |name: &str| frame.column(name)?.cast(&DataType::Float64);
-    let values = column(quantity)?;
-    let places: Vec<Option<f64>> = match column(places_of(frame)) {
-        Ok(places) => places.f64()?.iter().collect(),
-        Err(_) => (1..=frame.height()).map(|place| Some(place as f64)).collect(),
-    };
-    let points = places.into_iter().zip(values.f64()?.iter());
-    let points = points.filter_map(|(x, y)| Some((x?, y?)));
-    Ok(points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
 }
 
 /// The row, column and value of each entry of a matrix.

@@ -129,3 +129,20 @@ fn thin(told: &mut Vec<Progress>) {
         *is_left
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seldom_told_is_left_beside_what_is_told_often() {
+        let step = |done| Progress::of(done, 100, "step").with("loss", done as f64);
+        let checked = |done| Progress::of(done, 100, "step").with("accuracy", 0.5);
+        let mut told: Vec<Progress> = (0..100).map(step).collect();
+        told.insert(51, checked(50));
+        thin(&mut told);
+        let mut expected: Vec<Progress> = (0..100).step_by(2).map(step).collect();
+        expected.insert(26, checked(50));
+        assert_eq!(told, expected);
+    }
+}

@@ -103,7 +103,8 @@ impl Builder<'_> {
         table.remarks.push(format!("in parentheses: difference to {told}{common}; {tests}"));
     }
 
-    /// The group that has the baseline's labels and is like this one otherwise. Axes that do not reach it are passed over.
+    /// The group that has the baseline's labels and is like this one otherwise. Axes that do not reach it are passed over; of several
+    /// the one that most axes reach counts.
     fn baseline(&self, key: &Key, fixed: &[(usize, &String)]) -> Option<usize> {
         let mut wanted = key.clone();
         for (axis, label) in fixed {
@@ -112,7 +113,10 @@ impl Builder<'_> {
         let exact = self.groups.iter().position(|group| group.key == wanted);
         exact.or_else(|| {
             let has = |group: &Group| fixed.iter().all(|(axis, _)| group.key[*axis] == wanted[*axis]);
-            self.groups.iter().position(|group| has(group) && covers(&group.key, &wanted))
+            let reach = |group: &Group| group.key.iter().flatten().count();
+            let like = self.groups.iter().enumerate().rev();
+            let like = like.filter(|(_, group)| has(group) && covers(&group.key, &wanted));
+            like.max_by_key(|(_, group)| reach(group)).map(|(place, _)| place)
         })
     }
 }

@@ -1,13 +1,30 @@
-//! The best and the second best of a column.
+//! The best and the second best.
 
+use std::collections::BTreeMap;
+
+use super::Key;
 use crate::pipeline::{Better, Show, TableSpec};
 use crate::table::sample::number;
 use crate::table::{Caveat, Cell, Rank, Table};
 
 impl Table {
-    /// Marks the best and the second best of each column: whole cells only, and none that labels have chosen. What others
-    /// have published counts in a row of its own and beside ours alike.
+    /// Marks the best and the second best of each column, or of each part of it whose rows agree in the axes that rank apart: whole
+    /// cells only, and none that labels have chosen. What others have published counts in a row of its own and beside ours alike.
     pub(super) fn rank(&mut self, spec: &TableSpec) {
+        let apart: Vec<usize> =
+            spec.within.iter().filter_map(|axis| self.axes.iter().position(|known| known == axis)).collect();
+        let mut parts: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
+        for (place, row) in self.rows.iter().enumerate() {
+            let key = apart.iter().map(|&axis| row.labels[axis].clone()).collect();
+            parts.entry(key).or_default().push(place);
+        }
+        for part in parts.values() {
+            self.rank_part(spec, part);
+        }
+    }
+
+    /// The same, of some rows.
+    fn rank_part(&mut self, spec: &TableSpec, part: &[usize]) {
         for at in 0..self.columns.len() {
             let (_, spec) = &spec.cells[at % spec.cells.len()];
             let Some(better) = spec.better.filter(|_| spec.show != Show::Count) else { continue };
@@ -24,7 +41,7 @@ impl Table {
             };
             let mut sorted: Vec<f64> = Vec::new();
             let mut values: Vec<Option<f64>> = Vec::new();
-            for row in &self.rows {
+            for row in part.iter().map(|&place| &self.rows[place]) {
                 let cell = &row.cells[at];
                 let published =
                     cell.numbers.published.filter(|_| !cell.numbers.published_is_oracle).map(in_unit);
@@ -42,8 +59,8 @@ impl Table {
             if sorted.len() < 2 {
                 continue;
             }
-            for (row, value) in self.rows.iter_mut().zip(values) {
-                row.cells[at].rank = match value {
+            for (&place, value) in part.iter().zip(values) {
+                self.rows[place].cells[at].rank = match value {
                     Some(value) if value == sorted[0] => Rank::Best,
                     Some(value) if value == sorted[1] && several > 2 => Rank::Second,
                     Some(_) | None => Rank::Other,

@@ -39,9 +39,20 @@ pub struct Course {
     pub lr: f64,
     /// How it moves.
     pub schedule: Schedule,
+    /// What curves call the parts of a step, where it has any.
+    pub parts: Vec<String>,
 }
 
 /// What a step came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// The loss; 0 where there was nothing to learn from.
+    pub loss: f32,
+    /// The [parts](Course::parts); not a number where one was not measured.
+    pub parts: Vec<f32>,
+}
+
+/// A step of a course.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// Epoch, from 0.
@@ -54,9 +65,26 @@ pub struct Point {
     pub lr: f64,
 }
 
+/// A learning curve.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curve {
+    /// A point a step.
+    pub points: Vec<Point>,
+    /// The parts by name, each with a value a step.
+    pub parts: Vec<(String, Vec<f32>)>,
+}
+
+/// What the steps so far came to.
+#[derive(Clone, Debug, Default)]
+struct Record {
+    losses: Vec<f32>,
+    /// A row a step.
+    parts: Vec<f32>,
+}
+
 impl Course {
     /// Takes every step that is left, and returns the learning curve. `step` is given the position and the learning rate, and
-    /// returns the loss; where that is not finite, nothing has moved. Checkpoints are in the job's scratch folder; without
+    /// returns what it came to; where the loss is not finite, nothing has moved. Checkpoints are in the job's scratch folder; without
     /// one, the job's kin is what a shorter course ended with. What this one ends with is written to the output
     /// [`STATE`], where the stage declares it.
     ///
@@ -67,33 +95,33 @@ impl Course {
         &self,
         job: &mut Job<'_>,
         state: &mut S,
-        mut step: impl FnMut(&mut Job<'_>, &mut S, Position, f64) -> Result<f32, StageError>,
-    ) -> Result<Vec<Point>, StageError> {
+        mut step: impl FnMut(&mut Job<'_>, &mut S, Position, f64) -> Result<Taken, StageError>,
+    ) -> Result<Curve, StageError> {
         let (epochs, ends) = (self.steps.len(), self.ends());
         let total = ends.last().copied().unwrap_or(0);
         let mut checkpoints = Checkpoints::open(job.scratch()?);
-        let resumed = checkpoints.newest(|tensors| resume(state, tensors))?;
-        let mut losses = if let Some(losses) = resumed {
-            let at = self.position(&ends, losses.len());
+        let resumed = checkpoints.newest(|tensors| self.resume(state, tensors))?;
+        let mut record = if let Some(record) = resumed {
+            let at = self.position(&ends, record.losses.len());
             job.resumed(format!("epoch {} of {epochs}, step {}", at.epoch + 1, at.step + 1));
-            losses
-        } else if let Some((epochs, losses)) = shorter(&ends, job, state) {
+            record
+        } else if let Some((epochs, record)) = self.shorter(&ends, job, state) {
             job.resumed(format!("a training of {epochs} epochs"));
-            losses
+            record
         } else {
-            Vec::new()
+            Record::default()
         };
-        let (first, started) = (losses.len(), Instant::now());
-        while losses.len() < total {
+        let (first, started) = (record.losses.len(), Instant::now());
+        while record.losses.len() < total {
             if job.stop_requested() {
-                checkpoints.save(losses.len() as u64, &with_losses(state, &losses))?;
+                checkpoints.save(record.losses.len() as u64, &self.store(state, &record))?;
                 return Err(StageError::Stopped);
             }
-            let at = self.position(&ends, losses.len());
-            let loss = step(job, state, at, self.schedule.lr(self.lr, at))?;
+            let at = self.position(&ends, record.losses.len());
+            let Taken { loss, parts } = step(job, state, at, self.schedule.lr(self.lr, at))?;
             if !loss.is_finite() {
                 let curve = job.scratch()?.join("curve.parquet");
-                write_curve(&self.curve(&ends, &losses), &curve)?;
+                self.curve(&ends, &record).write(&curve)?;
                 return Err(StageError::Diverged {
                     loss: f64::from(loss),
                     epoch: at.epoch,
@@ -101,8 +129,9 @@ impl Course {
                     curve,
                 });
             }
-            losses.push(loss);
-            let done = losses.len();
+            record.losses.push(loss);
+            record.parts.extend(parts);
+            let done = record.losses.len();
             let rate = ((done - first) * self.samples) as f64 / started.elapsed().as_secs_f64();
             let progress = Progress::of(done as u64, total as u64, "step")
                 .noting(format!("epoch {} of {epochs}", at.epoch + 1))
@@ -110,13 +139,13 @@ impl Course {
                 .with("samples/s", rate);
             job.progress(progress);
             if done < total && checkpoints.due(at.step + 1 == at.steps) {
-                checkpoints.save(done as u64, &with_losses(state, &losses))?;
+                checkpoints.save(done as u64, &self.store(state, &record))?;
             }
         }
         if let Some(path) = job.optional_output(STATE) {
-            with_losses(state, &losses).write(path)?;
+            self.store(state, &record).write(path)?;
         }
-        Ok(self.curve(&ends, &losses))
+        Ok(self.curve(&ends, &record))
     }
 
     /// The steps taken when each epoch has ended.
@@ -137,48 +166,67 @@ impl Course {
         Position { epoch, step: step - begins, epochs: ends.len(), steps }
     }
 
-    fn curve(&self, ends: &[usize], losses: &[f32]) -> Vec<Point> {
+    fn curve(&self, ends: &[usize], record: &Record) -> Curve {
         let point = |(step, &loss): (usize, &f32)| {
             let at = self.position(ends, step);
             Point { epoch: at.epoch, step: at.step, loss, lr: self.schedule.lr(self.lr, at) }
         };
-        losses.iter().enumerate().map(point).collect()
+        let part = |(at, name): (usize, &String)| {
+            (name.clone(), record.parts.iter().skip(at).step_by(self.parts.len()).copied().collect())
+        };
+        Curve {
+            points: record.losses.iter().enumerate().map(point).collect(),
+            parts: self.parts.iter().enumerate().map(part).collect(),
+        }
+    }
+
+    /// A state, and what the steps until it came to.
+    fn store(&self, state: &impl Trained, record: &Record) -> Tensors {
+        let (steps, parts) = (record.losses.len(), self.parts.len());
+        let tensors = state.store().with("losses", &[steps], TensorData::F32(record.losses.clone()));
+        tensors.with("parts", &[steps, parts], TensorData::F32(record.parts.clone()))
+    }
+
+    /// Takes back a state, and returns what the steps until then came to.
+    fn resume(&self, state: &mut impl Trained, tensors: &Tensors) -> Result<Record, BadArtifact> {
+        let (losses, parts) = (tensors.f32("losses")?.to_vec(), tensors.f32("parts")?.to_vec());
+        if parts.len() != losses.len() * self.parts.len() {
+            return Err(BadArtifact::new("its losses have other parts"));
+        }
+        state.load(tensors)?;
+        Ok(Record { losses, parts })
+    }
+
+    /// Takes over what a course of fewer epochs ended with, and returns how many, and what they came to.
+    fn shorter(&self, ends: &[usize], job: &Job<'_>, state: &mut impl Trained) -> Option<(usize, Record)> {
+        let tensors = Tensors::read(job.kin()?).ok()?;
+        let steps = tensors.f32("losses").ok()?.len();
+        let epochs = ends.iter().position(|&end| end == steps)? + 1;
+        if epochs == ends.len() {
+            return None;
+        }
+        Some((epochs, self.resume(state, &tensors).ok()?))
     }
 }
 
-/// Takes over what a course of fewer epochs ended with, and returns how many, and its losses.
-fn shorter(ends: &[usize], job: &Job<'_>, state: &mut impl Trained) -> Option<(usize, Vec<f32>)> {
-    let tensors = Tensors::read(job.kin()?).ok()?;
-    let steps = tensors.f32("losses").ok()?.len();
-    let epochs = ends.iter().position(|&end| end == steps)? + 1;
-    if epochs == ends.len() {
-        return None;
+impl Curve {
+    /// Writes an artifact of kind `Curve`: a row a step, with `epoch`, `step` within it, `loss`, `lr` and the parts; of these, what was
+    /// not measured is not a number.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), StageError> {
+        let points = || self.points.iter();
+        let columns = Columns::new()
+            .with("epoch", Column::I64(points().map(|point| point.epoch as i64).collect()))
+            .with("step", Column::I64(points().map(|point| point.step as i64).collect()))
+            .with("loss", Column::F64(points().map(|point| f64::from(point.loss)).collect()))
+            .with("lr", Column::F64(points().map(|point| point.lr).collect()));
+        let with = |columns: Columns, (name, values): &(String, Vec<f32>)| {
+            columns.with(name.as_str(), Column::F64(values.iter().copied().map(f64::from).collect()))
+        };
+        self.parts.iter().fold(columns, with).write(path)
     }
-    Some((epochs, resume(state, &tensors).ok()?))
-}
-
-/// Takes back a state, and returns the losses until then.
-fn resume(state: &mut impl Trained, tensors: &Tensors) -> Result<Vec<f32>, BadArtifact> {
-    let losses = tensors.f32("losses")?.to_vec();
-    state.load(tensors)?;
-    Ok(losses)
-}
-
-fn with_losses(state: &impl Trained, losses: &[f32]) -> Tensors {
-    state.store().with("losses", &[losses.len()], TensorData::F32(losses.to_vec()))
-}
-
-/// Writes an artifact of kind `Curve`: a row a step.
-///
-/// # Errors
-/// Where the file cannot be written.
-pub fn write_curve(points: &[Point], path: &Path) -> Result<(), StageError> {
-    Columns::new()
-        .with("epoch", Column::I64(points.iter().map(|point| point.epoch as i64).collect()))
-        .with("step", Column::I64(points.iter().map(|point| point.step as i64).collect()))
-        .with("loss", Column::F64(points.iter().map(|point| f64::from(point.loss)).collect()))
-        .with("lr", Column::F64(points.iter().map(|point| point.lr).collect()))
-        .write(path)
 }
 
 #[cfg(test)]
@@ -207,21 +255,22 @@ mod tests {
     }
 
     fn course() -> Course {
-        Course { steps: vec![2; 3], samples: 1, lr: 0.5, schedule: Schedule::Constant }
+        let parts = vec!["value".to_owned(), "rate".to_owned()];
+        Course { steps: vec![2; 3], samples: 1, lr: 0.5, schedule: Schedule::Constant, parts }
     }
 
     /// Runs a course in a scratch folder; the loss is 1 / value, and infinite from `diverges` on.
-    fn run(scratch: &Path, diverges: usize) -> Result<(f32, Vec<Point>), StageError> {
+    fn run(scratch: &Path, diverges: usize) -> Result<(f32, Curve), StageError> {
         let files = JobFiles { scratch: scratch.to_owned(), ..JobFiles::default() };
         let mut report = |_| {};
         let mut job = Job::new(files, 0, Device::Cpu, 1, StopFlag::default(), &mut report);
         let mut state = Halved(1.0);
         let curve = course().run(&mut job, &mut state, |_, state, at, lr| {
             if at.epoch * 2 + at.step == diverges {
-                return Ok(f32::INFINITY);
+                return Ok(Taken { loss: f32::INFINITY, parts: vec![0.0; 2] });
             }
             state.0 *= lr as f32;
-            Ok(1.0 / state.0)
+            Ok(Taken { loss: 1.0 / state.0, parts: vec![state.0, lr as f32] })
         })?;
         Ok((state.0, curve))
     }
@@ -231,8 +280,19 @@ mod tests {
         let fresh = tempfile::tempdir().unwrap();
         let expected = run(fresh.path(), usize::MAX).unwrap();
         assert_eq!(expected.0, 1.0 / 64.0);
-        let losses = |tensors: Tensors| tensors.with("losses", &[1], TensorData::F32(vec![2.0]));
-        for bad in [Halved(0.25).store(), losses(Tensors::new()), losses(Halved(-1.0).store())] {
+        let values = vec![0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625];
+        assert_eq!(expected.1.parts, [("value".to_owned(), values), ("rate".to_owned(), vec![0.5; 6])]);
+        let alone = |tensors: Tensors| tensors.with("losses", &[1], TensorData::F32(vec![2.0]));
+        let losses =
+            |tensors: Tensors| alone(tensors).with("parts", &[1, 2], TensorData::F32(vec![0.5, 0.5]));
+        let unfit = [
+            Halved(0.25).store(),
+            losses(Tensors::new()),
+            losses(Halved(-1.0).store()),
+            alone(Halved(0.5).store()),
+            alone(Halved(0.5).store()).with("parts", &[1, 1], TensorData::F32(vec![0.5])),
+        ];
+        for bad in unfit {
             let scratch = tempfile::tempdir().unwrap();
             Checkpoints::open(scratch.path()).save(1, &bad).unwrap();
             assert_eq!(run(scratch.path(), usize::MAX).unwrap(), expected);

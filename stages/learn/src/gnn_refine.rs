@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{Embeddings, Graph};
-use crate::course::{Course, Point, Trained, write_curve};
+use crate::course::{Course, Curve, Taken, Trained};
 use crate::cross_view::{CrossView, GraphView};
 use crate::gnn::{Architecture, Gnn, JumpingKnowledge};
 use crate::optimiser::{Optimiser, OptimiserState};
@@ -269,7 +269,7 @@ impl GnnRefine {
         nodes: (&Nodes, Option<&Nodes>),
         part: &[Option<u32>],
         device: &BurnDevice,
-    ) -> Result<(Weights, Vec<Point>), StageError> {
+    ) -> Result<(Weights, Curve), StageError> {
         let mut student = Weights::new(device);
         method.initialise(&mut student, job.seed());
         let teacher = student.clone();
@@ -280,6 +280,7 @@ impl GnnRefine {
             samples: part.iter().flatten().count() / steps,
             lr: self.optimiser.lr(),
             schedule: Schedule::Constant,
+            parts: Vec::new(),
         };
         let seed = derived(job.seed(), Self::KIND);
         let curve = course.run(job, &mut state, |_, state, at, lr| {
@@ -290,7 +291,7 @@ impl GnnRefine {
                 state.optimiser.step(&mut state.student, loss.backward(), lr);
                 ema::update(&mut state.teacher, &state.student, self.ema);
             }
-            Ok(value)
+            Ok(Taken { loss: value, parts: Vec::new() })
         })?;
         Ok((state.student, curve))
     }
@@ -442,6 +443,6 @@ impl Stage for GnnRefine {
         metrics.write(job.output("metrics"))?;
         let (values, dim) = beside(&tables, n);
         Embeddings { values, dim, ..first.features }.write(job.output("embeddings"))?;
-        write_curve(&curve, job.output("curve"))
+        curve.write(job.output("curve"))
     }
 }

@@ -14,7 +14,8 @@ use crate::artifacts::Graph;
 ///
 /// Input `graph`, whose edges point `FromNeighbours` and come nearest first, and `images` for the labels. Output `metrics`:
 /// for each number k asked for, `purity@k`: the share of the first k neighbours of each sample, itself left out, that are of its
-/// class, over all pairs that have labels. A sample with fewer neighbours counts with those it has. Output `mixing`: of the
+/// class, over all pairs that have labels. A sample with fewer neighbours counts with those it has. Output `curve`: `purity` by the number of
+/// `neighbours`. Output `mixing`: of the
 /// neighbours of each class (row), all that are listed, the share that are of each class (column).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -80,7 +81,7 @@ pub fn mixing(graph: &Graph, labels: &[i64]) -> BTreeMap<(i64, i64), f64> {
 
 impl Stage for GraphEval {
     const KIND: &'static str = "GraphEval";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SEEDED: bool = false;
 
     fn inputs(&self) -> Vec<Port> {
@@ -88,7 +89,11 @@ impl Stage for GraphEval {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![Port::required("metrics", ArtifactKind::Metrics), Port::required("mixing", ArtifactKind::Matrix)]
+        vec![
+            Port::required("metrics", ArtifactKind::Metrics),
+            Port::required("curve", ArtifactKind::Curve),
+            Port::required("mixing", ArtifactKind::Matrix),
+        ]
     }
 
     fn validate(&self) -> Vec<FieldError> {
@@ -112,10 +117,16 @@ impl Stage for GraphEval {
         let purities = purities(&graph, &labels, &self.k)
             .ok_or_else(|| StageError::input("graph", "it joins no two images that have labels"))?;
         let mut metrics = Metrics::default();
-        for (k, purity) in self.k.iter().zip(purities) {
+        let mut by_number: BTreeMap<i64, f64> = BTreeMap::new();
+        for (&k, purity) in self.k.iter().zip(purities) {
             metrics.insert(format!("purity@{k}"), purity);
+            by_number.insert(k as i64, purity);
         }
         metrics.write(job.output("metrics"))?;
+        Columns::new()
+            .with("neighbours", Column::I64(by_number.keys().copied().collect()))
+            .with("purity", Column::F64(by_number.into_values().collect()))
+            .write(job.output("curve"))?;
         write_mixing(&mixing(&graph, &labels), &classes, job.output("mixing"))
     }
 }

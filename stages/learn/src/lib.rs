@@ -28,6 +28,7 @@ pub mod knn_graph;
 pub mod layers;
 pub mod linear_eval;
 pub mod losses;
+pub mod measured;
 pub mod metrics;
 pub mod optimiser;
 pub mod partition;
@@ -39,6 +40,7 @@ pub mod rows;
 pub mod schedule;
 pub mod self_label;
 pub mod training;
+pub mod watch;
 pub mod weights;
 
 use ablate_stage::Registry;

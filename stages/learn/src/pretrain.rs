@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Backbone;
-use crate::course::{STATE, write_curve};
+use crate::course::{Curve, STATE};
 use crate::device;
 use crate::encoder::{Architecture, Encoder};
 use crate::feedback::GraphFeedback;
@@ -28,6 +28,7 @@ use crate::head::Mlp;
 use crate::optimiser::Optimiser;
 use crate::schedule::Schedule;
 use crate::training::{Curriculum, Training};
+use crate::watch::Watch;
 use learner::Learner;
 
 pub use gcc::{Gcc, LossWeights};
@@ -36,8 +37,9 @@ pub use selection::Selection;
 
 /// Trains an encoder without labels, on the train and unlabelled splits; test images are never seen.
 ///
-/// Reads `images`; writes the `encoder` and its learning `curve`, a row a step. What images are normalised by travels with the
-/// encoder. Methods that make a graph, and a selection by label, also write `progress`, of columns `epoch`, `measure`, `value`:
+/// Reads `images`; writes the `encoder` and its learning `curve`, a row a step: the loss, and of several objectives each by itself,
+/// before its weight. What images are normalised by travels with the
+/// encoder. Methods that make a graph, a `watch` and a selection by label also write `progress`, of columns `epoch`, `measure`, `value`:
 /// `purity@1` and `purity@k` of each graph (the share of the neighbours in these places that have the image's class), `acc` of
 /// each look at the cluster head; labels are read for that alone. A selection by label also writes `metrics`: `oracle` 1, and
 /// the `epoch` and `acc` selected; `oracle` 0 where there are no labels to select by, and the network is the last. With `schedule: Constant` there is `state` too, from which a training of more epochs goes on.
@@ -76,6 +78,9 @@ pub struct Pretrain {
     /// Which network is the result.
     #[serde(default)]
     pub select: Selection,
+    /// Looking at the cluster head by the true labels on the way: a figure in the output `progress`, by which nothing is chosen.
+    #[serde(default)]
+    pub watch: Option<Watch>,
     /// The numbers computed with.
     #[serde(default)]
     pub precision: Precision,
@@ -204,8 +209,12 @@ impl Method {
         }
     }
 
-    fn validate(&self) -> Vec<FieldError> {
-        let mut errors = self.recipe().map_or_else(Vec::new, |recipe| recipe.validate());
+    fn validate(&self, epochs: usize) -> Vec<FieldError> {
+        let mut errors = self.recipe().map_or_else(Vec::new, |recipe| recipe.validate(epochs));
+        let switch = match self {
+            Self::Gcc(Gcc { pretext_epochs: None, .. }) => "method.graph.start",
+            _ => "method.pretext_epochs",
+        };
         match self {
             Self::Custom { .. } | Self::Untrained => {}
             // A preset's fields have the meanings, and so the bounds, of the objectives they become, under other names.
@@ -216,7 +225,7 @@ impl Method {
                         Some((_, "loss.temperature")) => "method.temperature",
                         Some((_, "loss.queue")) => "method.queue",
                         Some((_, "weight")) => "method.weights",
-                        Some((_, "from" | "until")) => "method.pretext_epochs",
+                        Some((_, "from" | "until")) => switch,
                         Some(_) | None => continue,
                     };
                     field.clone_into(&mut error.path);
@@ -279,13 +288,13 @@ impl Pretrain {
     /// Whether figures are taken on the way.
     fn is_measured(&self) -> bool {
         let graph = self.method.recipe().is_some_and(|recipe| recipe.graph.is_some());
-        graph || self.select.is_oracle()
+        graph || self.select.is_oracle() || self.watch.is_some()
     }
 }
 
 impl Stage for Pretrain {
     const KIND: &'static str = "Pretrain";
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -310,11 +319,12 @@ impl Stage for Pretrain {
     }
 
     fn validate(&self) -> Vec<FieldError> {
-        let mut errors = self.method.validate();
+        let mut errors = self.method.validate(self.epochs);
         errors.extend(self.backbone.validate("backbone"));
         errors.extend(self.training(false).validate());
         errors.extend(self.views.validate("views"));
         errors.extend(self.select.validate("select", self.epochs));
+        errors.extend(self.watch.iter().flat_map(|watch| watch.validate("watch", self.epochs)));
         if let Some(ChannelStats { mean, std }) = &self.normalise {
             let good =
                 mean.iter().chain(std).all(|value| value.is_finite()) && std.iter().all(|&std| std > 0.0);
@@ -323,8 +333,13 @@ impl Stage for Pretrain {
                 errors.push(FieldError::new("normalise", message));
             }
         }
-        if self.select.is_oracle() && !self.method.recipe().is_some_and(|recipe| recipe.has_clusters()) {
-            errors.push(FieldError::new("select", "needs a method that learns clusters, as `Gcc()`"));
+        let looks = [("select", self.select.is_oracle()), ("watch", self.watch.is_some())];
+        if !self.method.recipe().is_some_and(|recipe| recipe.has_clusters()) {
+            let needs = |field| FieldError::new(field, "needs a method that learns clusters, as `Gcc()`");
+            errors.extend(looks.iter().filter(|(_, looks)| *looks).map(|(field, _)| needs(field)));
+        }
+        if looks.iter().all(|(_, looks)| *looks) {
+            errors.push(FieldError::new("watch", "goes with `Last`: to select by labels is to look at them"));
         }
         errors
     }
@@ -362,20 +377,21 @@ impl Stage for Pretrain {
         let mut encoder = Encoder::new(architecture, self.preprocess(&images)?, job.seed(), &device);
         let Some(recipe) = recipe else {
             encoder.write(job.output("encoder"))?;
-            return write_curve(&[], job.output("curve"));
+            return Curve::default().write(job.output("curve"));
         };
         let training = self.training(recipe.drop_last);
         let curriculum = Curriculum::new(&images, self.unlabelled_epochs)?;
         let augmentation = self.views.augmentations(1).remove(0);
+        let looks = (self.select.watch().or(self.watch.as_ref()).cloned(), self.select.is_oracle());
         let mut learner =
-            Learner::new(recipe, &encoder, &images, curriculum, augmentation, &self.select, job.seed());
+            Learner::new(recipe, &encoder, &images, curriculum, augmentation, looks, job.seed());
         let curve = training.run(job, &mut encoder, &mut learner, &images)?;
         let last_purity = learner.last_purity();
         if let Some(purity) = last_purity {
             job.log(format!("{:.1} % of the last graph's neighbours share a class", 100.0 * purity));
         }
         if let Some(path) = job.optional_output(PROGRESS) {
-            learner.progress().write(path)?;
+            learner.measured().columns().write(path)?;
         }
         let selected = learner.select(&mut encoder);
         if self.select.is_oracle() && selected.is_none() {
@@ -391,6 +407,6 @@ impl Stage for Pretrain {
             metrics.write(path)?;
         }
         encoder.write(job.output("encoder"))?;
-        write_curve(&curve, job.output("curve"))
+        curve.write(job.output("curve"))
     }
 }

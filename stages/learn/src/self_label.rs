@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ablate_data::{ImageSet, Views};
 use ablate_stage::{
-    ArtifactKind, BadArtifact, FieldError, Job, Port, Preset, Request, Stage, StageError, Tensors,
+    ArtifactKind, BadArtifact, FieldError, Job, Metrics, Port, Preset, Request, Split, Stage, StageError,
+    Tensors,
 };
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
@@ -16,26 +17,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Assignment;
 use crate::assign::by_head;
-use crate::course::write_curve;
 use crate::device;
 use crate::ema;
 use crate::encoder::{Encoder, Showing};
 use crate::layers::Linear;
 use crate::losses::confidence_cross_entropy;
+use crate::measured::{Measure, Measured};
 use crate::optimiser::{Optimiser, OptimiserState};
 use crate::rows::upload;
 use crate::schedule::Schedule;
-use crate::training::{Pass, Task, Training, seen_rows};
+use crate::training::{Curriculum, Losses, Pass, Task, Training, seen_rows};
+use crate::watch::Watch;
 use crate::weights::{Mode, Weights};
+
+/// The output of figures taken on the way.
+const PROGRESS: &str = "progress";
 
 /// Trains backbone and cluster head on their own confident predictions, on the train and unlabelled splits; test images
 /// are assigned to clusters at the end and not trained on.
 ///
 /// Reads the `encoder`, the `images`, and the initial clusters `assignment`: a cluster head is fitted to them on the frozen
 /// features first, and takes the place of one the encoder has. Without an `assignment`, training goes on from the encoder's
-/// own head. Writes the `encoder`, the `assignment` of every image, by its weak view, with probabilities, and the learning
-/// `curve`, where a step without any confident image has the loss 0 and moves no parameter; the running statistics of batch
-/// norms move at each step, as in SCAN's program. Images that do not fill a last batch wait for another epoch, as there.
+/// own head. Writes the `encoder`, the `assignment` of every image, by its weak view, with probabilities, the learning
+/// `curve`, which also tells the share of `confident` images in each step, and `metrics`: `transductive` 1 where there are test images
+/// and the initial clusters were wired, which may have been found with them. A step without any confident image has the loss 0 and
+/// moves no parameter; the running statistics of batch norms move at each step, as in SCAN's program. Images that do not fill a last
+/// batch wait for another epoch, as there.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelfLabel {
@@ -61,6 +68,8 @@ pub struct SelfLabel {
     pub ema: Option<f64>,
     /// Epochs, from the first, in which unlabelled images are trained on; in all where it is `None`. GCC has 0 on STL-10.
     pub unlabelled_epochs: Option<usize>,
+    /// Looking at the cluster head by the true labels on the way: a figure in the output `progress`, by which nothing is chosen.
+    pub watch: Option<Watch>,
 }
 
 impl Default for SelfLabel {
@@ -76,13 +85,14 @@ impl Default for SelfLabel {
             strong: Views::Strong { size: None, ops: 4, cutout: 16 },
             ema: None,
             unlabelled_epochs: None,
+            watch: None,
         }
     }
 }
 
 impl Stage for SelfLabel {
     const KIND: &'static str = "SelfLabel";
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
     const SEEDED: bool = true;
 
     fn inputs(&self) -> Vec<Port> {
@@ -94,17 +104,23 @@ impl Stage for SelfLabel {
     }
 
     fn outputs(&self) -> Vec<Port> {
-        vec![
+        let mut outputs = vec![
             Port::required("encoder", ArtifactKind::Encoder),
             Port::required("assignment", ArtifactKind::Assignment),
             Port::required("curve", ArtifactKind::Curve),
-        ]
+            Port::required("metrics", ArtifactKind::Metrics),
+        ];
+        if self.watch.is_some() {
+            outputs.push(Port::required(PROGRESS, ArtifactKind::Curve));
+        }
+        outputs
     }
 
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = self.training().validate();
         errors.extend(self.weak.validate("weak"));
         errors.extend(self.strong.validate("strong"));
+        errors.extend(self.watch.iter().flat_map(|watch| watch.validate("watch", self.epochs)));
         if !(0.0..1.0).contains(&self.threshold) {
             errors.push(FieldError::new("threshold", format!("must be in [0, 1), is {}", self.threshold)));
         }
@@ -136,9 +152,12 @@ impl Stage for SelfLabel {
         let images = Arc::new(ImageSet::from_job(job, "images")?);
         let encoder = Encoder::from_job(job, "encoder", &device)?;
         encoder.check_images(&images, "encoder")?;
+        let mut hears_held_out = false;
         let mut encoder = match (job.optional_input("assignment"), encoder.architecture().clusters) {
             (Some(_), _) => {
                 let clusters = Assignment::from_job(job, "assignment")?;
+                // Whoever found them may have looked at every image.
+                hears_held_out = images.split.contains(&Split::Test);
                 self.with_fitted_head(encoder, &images, &clusters, job)?
             }
             (None, Some(_)) => encoder.without_projector(),
@@ -147,24 +166,34 @@ impl Stage for SelfLabel {
                 return Err(StageError::input("encoder", reason));
             }
         };
-        let mut objective = SelfLabelling {
+        let mut task = SelfLabelling {
             threshold: self.threshold,
             balance: self.balance,
             shadow: self.ema.map(|alpha| (alpha, encoder.weights.clone())),
+            images: Arc::clone(&images),
+            curriculum: Curriculum::new(&images, self.unlabelled_epochs)?,
+            watch: self.watch.clone(),
+            measured: Measured::default(),
         };
-        let curve = self.training().run(job, &mut encoder, &mut objective, &images)?;
-        let idle = curve.iter().filter(|point| point.loss == 0.0).count();
+        let curve = self.training().run(job, &mut encoder, &mut task, &images)?;
+        if let Some(path) = job.optional_output(PROGRESS) {
+            task.measured.columns().write(path)?;
+        }
+        let mut metrics = Metrics::default();
+        metrics.insert("transductive", f64::from(u8::from(hears_held_out)));
+        metrics.write(job.output("metrics"))?;
+        let idle = curve.points.iter().filter(|point| point.loss == 0.0).count();
         if idle > 0 {
             job.log(format!(
                 "{idle} of {} steps had a loss of 0: no image was above the threshold {}, or nothing was left to learn",
-                curve.len(),
+                curve.points.len(),
                 self.threshold
             ));
         }
         encoder.write(job.output("encoder"))?;
         let everything = self.showing(&images, (0..).take(images.len()).collect());
         by_head(&mut encoder, &everything, job)?.write(job.output("assignment"))?;
-        write_curve(&curve, job.output("curve"))
+        curve.write(job.output("curve"))
     }
 }
 
@@ -270,10 +299,18 @@ struct SelfLabelling {
     balance: bool,
     /// α and the averaged parameters.
     shadow: Option<(f64, Weights)>,
+    images: Arc<ImageSet>,
+    curriculum: Curriculum,
+    watch: Option<Watch>,
+    measured: Measured,
 }
 
 impl Task for SelfLabelling {
-    fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>> {
+    fn parts(&self) -> Vec<String> {
+        vec!["confident".to_owned()]
+    }
+
+    fn losses(&mut self, pass: &mut Pass<'_>) -> Losses {
         let [weak, strong] = pass.views else { unreachable!("the stage asks for two views") };
         let mut logits = |view: &Tensor<4>, mode| {
             let h = pass.encoder.features(view.clone(), mode);
@@ -281,7 +318,25 @@ impl Task for SelfLabelling {
         };
         let weak = logits(weak, Mode::Observe);
         let strong = logits(strong, Mode::Train);
-        confidence_cross_entropy(weak, strong, self.threshold, self.balance)
+        let device = weak.device().without_autodiff();
+        let found = confidence_cross_entropy(weak, strong, self.threshold, self.balance);
+        let (total, rows) = found.map_or((None, 0), |(loss, rows)| (Some(loss), rows));
+        let share = upload(vec![rows as f32 / pass.rows.len() as f32], [1], &device);
+        Losses { total, parts: vec![Some(share)] }
+    }
+
+    fn after_epoch(
+        &mut self,
+        epoch: usize,
+        encoder: &mut Encoder,
+        job: &mut Job<'_>,
+    ) -> Result<(), StageError> {
+        if let Some(watch) = self.watch.as_ref().filter(|watch| watch.is_due(epoch))
+            && let Some(acc) = watch.accuracy(encoder, &self.images, self.curriculum.rows(epoch), job)?
+        {
+            self.measured.push(epoch, Measure::Accuracy, acc);
+        }
+        Ok(())
     }
 
     fn after_step(&mut self, encoder: &mut Encoder) {
@@ -292,6 +347,7 @@ impl Task for SelfLabelling {
     }
 
     fn store(&self, prefix: &str, tensors: Tensors) -> Tensors {
+        let tensors = self.measured.store(&format!("{prefix}progress"), tensors);
         match &self.shadow {
             Some((_, shadow)) => shadow.store(&format!("{prefix}shadow/"), tensors),
             None => tensors,
@@ -299,10 +355,12 @@ impl Task for SelfLabelling {
     }
 
     fn load(&mut self, prefix: &str, tensors: &Tensors) -> Result<(), BadArtifact> {
-        match &mut self.shadow {
-            Some((_, shadow)) => shadow.load(&format!("{prefix}shadow/"), tensors),
-            None => Ok(()),
+        let measured = Measured::load(&format!("{prefix}progress"), tensors)?;
+        if let Some((_, shadow)) = &mut self.shadow {
+            shadow.load(&format!("{prefix}shadow/"), tensors)?;
         }
+        self.measured = measured;
+        Ok(())
     }
 }
 

@@ -11,16 +11,29 @@ use ablate_data::{Augmentation, ImageSet, Loader, Loading, NeighbourViews, views
 use ablate_stage::{BadArtifact, FieldError, Job, Split, StageError, Tensors};
 use burn::prelude::*;
 
-use crate::course::{Course, Point, Trained};
+use crate::course::{Course, Curve, Taken, Trained};
 use crate::encoder::Encoder;
 use crate::optimiser::{Optimiser, OptimiserState};
 use crate::schedule::Schedule;
 use crate::weights::host;
 
+/// What one step is to make smaller, and what that is made of.
+pub struct Losses {
+    /// The loss, one element; `None` where the step has nothing to learn from.
+    pub total: Option<Tensor<1>>,
+    /// The [parts](Task::parts), one element each, without gradients; `None` for one that has no part in this step.
+    pub parts: Vec<Option<Tensor<1>>>,
+}
+
 /// What a network is trained for.
 pub trait Task {
-    /// The loss of one step, one element; `None` where the step has nothing to learn from.
-    fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>>;
+    /// What curves call the parts of a loss, where it has several, or something else is measured at each step.
+    fn parts(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The losses of one step.
+    fn losses(&mut self, pass: &mut Pass<'_>) -> Losses;
 
     /// Called after the parameters have moved.
     fn after_step(&mut self, _encoder: &mut Encoder) {}
@@ -183,16 +196,22 @@ impl Trained for State<'_> {
 }
 
 impl State<'_> {
-    /// Takes a step, and returns its loss; 0 where there was nothing to learn from. Nothing moves where the loss is not finite.
-    fn step(&mut self, epoch: usize, rows: &[u32], views: &[Tensor<4>], lr: f64) -> f32 {
+    /// Takes a step. Nothing moves where the loss is not finite.
+    fn step(&mut self, epoch: usize, rows: &[u32], views: &[Tensor<4>], lr: f64) -> Taken {
         let mut pass = Pass { encoder: self.encoder, epoch, rows, views };
-        let Some(loss) = self.task.loss(&mut pass) else { return 0.0 };
-        let value = host(loss.clone().without_autodiff())[0];
-        if value.is_finite() {
-            self.optimiser.step(&mut self.encoder.weights, loss.backward(), lr);
+        let Losses { total, parts } = self.task.losses(&mut pass);
+        let of_total = total.iter().map(|total| total.clone().without_autodiff());
+        let known: Vec<Tensor<1>> = of_total.chain(parts.iter().flatten().cloned()).collect();
+        // All at once: a device is waited for each time it is asked.
+        let mut values = if known.is_empty() { Vec::new() } else { host(Tensor::cat(known, 0)) }.into_iter();
+        let mut next = |is_there: bool| if is_there { values.next() } else { None };
+        let loss = next(total.is_some()).unwrap_or(0.0);
+        let parts = parts.iter().map(|part| next(part.is_some()).unwrap_or(f32::NAN)).collect();
+        if let Some(total) = total.filter(|_| loss.is_finite()) {
+            self.optimiser.step(&mut self.encoder.weights, total.backward(), lr);
             self.task.after_step(self.encoder);
         }
-        value
+        Taken { loss, parts }
     }
 }
 
@@ -249,7 +268,7 @@ impl Training {
         encoder: &mut Encoder,
         task: &mut dyn Task,
         images: &Arc<ImageSet>,
-    ) -> Result<Vec<Point>, StageError> {
+    ) -> Result<Curve, StageError> {
         let curriculum = Curriculum::new(images, self.unlabelled_epochs)?;
         let change = curriculum.change().unwrap_or(self.epochs).min(self.epochs);
         let loader = |epoch| self.loader(job, encoder, images, curriculum.rows(epoch));
@@ -261,6 +280,7 @@ impl Training {
             samples: self.batch.min(curriculum.rows(0).len()),
             lr: self.optimiser.lr(),
             schedule: self.schedule,
+            parts: task.parts(),
         };
         let mut state = State { encoder, optimiser: OptimiserState::new(self.optimiser), task };
         let (mut batches, mut waited, started) = (None, Duration::ZERO, Instant::now());
@@ -286,11 +306,11 @@ impl Training {
             let drawn = drawn.map_err(|error| StageError::input("images", error))?;
             waited += asked.elapsed();
             let views: Vec<_> = drawn.views.into_iter().map(|view| state.encoder.upload(view)).collect();
-            let loss = state.step(at.epoch, &drawn.rows, &views, lr);
-            if loss.is_finite() && at.step + 1 == at.steps {
+            let taken = state.step(at.epoch, &drawn.rows, &views, lr);
+            if taken.loss.is_finite() && at.step + 1 == at.steps {
                 state.task.after_epoch(at.epoch, state.encoder, job)?;
             }
-            Ok(loss)
+            Ok(taken)
         })?;
         let share = waited.as_secs_f64() / started.elapsed().as_secs_f64();
         job.log(format!("{:.1} % of the time went into waiting for images", 100.0 * share));

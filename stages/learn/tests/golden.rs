@@ -42,7 +42,7 @@ fn self_labelling_is_that_of_scan() {
     for (threshold, balance, expected) in
         [(0.80, true, 0.4753657), (0.80, false, 0.4799384), (0.98, true, 0.5494498), (0.98, false, 0.5494498)]
     {
-        let found = confidence_cross_entropy(weak.clone(), strong.clone(), threshold, balance)
+        let (found, _) = confidence_cross_entropy(weak.clone(), strong.clone(), threshold, balance)
             .expect("some rows are above the threshold");
         check(&format!("threshold {threshold}, balance {balance}"), found, expected);
     }
@@ -53,7 +53,7 @@ fn self_labelling_is_that_of_scan() {
 fn targets(threshold: f64) -> Vec<Option<usize>> {
     let (weak, strong) = logits();
     let strong = strong.autodiff().require_grad();
-    let Some(loss) = confidence_cross_entropy(weak, strong.clone(), threshold, false) else {
+    let Some((loss, _)) = confidence_cross_entropy(weak, strong.clone(), threshold, false) else {
         return vec![None; 8];
     };
     let gradient = strong.grad(&loss.backward()).expect("the loss depends on the strong view");

@@ -113,6 +113,18 @@ fn gcc_writes_what_it_measured_and_clusters_by_its_head() {
     let first = values[2] >= values[5];
     assert_eq!(metrics.values()["epoch"], if first { 2.0 } else { 4.0 });
 
+    let curve = Columns::read(&bench.path("gcc/curve")).unwrap();
+    let column = |name: &str| match curve.get(name) {
+        Some(Column::F64(values)) => values.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let [pretext, rgc, agc, entropy] = ["simclr_one_sided", "rgc", "agc", "cluster_entropy"].map(column);
+    for (step, loss) in column("loss").into_iter().enumerate() {
+        let (first, then) = (2.0 * pretext[step], 2.0 * rgc[step] + agc[step] + 2.0 * entropy[step]);
+        let (counts, rests) = if step < 15 { (first, then) } else { (then, first) };
+        assert!((counts - loss).abs() < 1e-4 && rests.is_nan(), "step {step}: {counts}, {rests} for {loss}");
+    }
+
     bench.keep("gcc", "encoder");
     let stored = Tensors::read(&bench.path("encoder")).unwrap();
     for (name, shape) in [
@@ -170,6 +182,48 @@ fn what_a_method_cannot_work_with_is_named() {
             ("select", "needs a method that learns clusters, as `Gcc()`"),
         ],
     );
+    let never = "`rgc` would begin in epoch 51, counted from 0, of 50";
+    check("(method: Gcc(), epochs: 50)", &[("method.graph.start", never)]);
+    let never = "`rgc` would begin in epoch 60, counted from 0, of 60";
+    check("(method: Gcc(pretext_epochs: Some(60)), epochs: 60)", &[("method.pretext_epochs", never)]);
+    check(
+        "(method: Gcc(), select: BestByLabel(), watch: Some(every: 0))",
+        &[
+            ("watch.every", "must be at least 1, is 0"),
+            ("watch", "goes with `Last`: to select by labels is to look at them"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_looked_at_on_the_way_is_a_figure_and_changes_nothing() {
+    let (bench, _) = self_labelling_bench();
+    let measures = |out: &str| {
+        let progress = Columns::read(&bench.path(out).join("progress")).unwrap();
+        let Some(Column::Text(measures)) = progress.get("measure") else { panic!("{progress:?}") };
+        measures.concat()
+    };
+    let last = GCC.replace(" select: BestByLabel(every: 2)", "");
+    bench.run(&stage::<Pretrain>(&last), Run::into("alone", 2)).done();
+    let watched: Pretrain = stage(&last.replace("(lr: 0.05),", "(lr: 0.05), watch: Some(every: 4)"));
+    bench.run(&watched, Run::into("watched", 2)).done();
+    let encoder = |out: &str| bench.digests(&stage::<Pretrain>(&last), out)["encoder"];
+    assert_eq!(encoder("watched"), encoder("alone"));
+    assert_eq!(measures("alone"), "purity@1purity@3".repeat(2));
+    assert_eq!(measures("watched"), "purity@1purity@3purity@1purity@3acc");
+
+    let labelled: SelfLabel = stage(SELF_LABEL);
+    let watched: SelfLabel = stage(&SELF_LABEL.replace("epochs: 3", "epochs: 3, watch: Some(every: 1)"));
+    bench.run(&labelled, Run::into("labelled", 2)).done();
+    bench.run(&watched, Run::into("looked at", 2)).done();
+    let encoder = |out: &str| bench.digests(&labelled, out)["encoder"];
+    assert_eq!(encoder("looked at"), encoder("labelled"));
+    assert_eq!(measures("looked at"), "accacc");
+    let metrics = Metrics::read(&bench.path("labelled/metrics")).unwrap();
+    assert_eq!(metrics.values()["transductive"], 1.0, "the first clusters are of test images too");
+    let curve = Columns::read(&bench.path("labelled/curve")).unwrap();
+    let Some(Column::F64(shares)) = curve.get("confident") else { panic!("{curve:?}") };
+    assert!(shares.iter().all(|share| (0.5..=1.0).contains(share)), "{shares:?}");
 }
 
 #[test]
@@ -410,12 +464,12 @@ fn the_same_fields_give_the_same_bytes() {
         },
     ];
     let recorded = [
-        "Pretrain 3 curve bc544f26f110 encoder a4e56063194a",
-        "Pretrain 3 curve 62ba5fce0a42 encoder af5898bdff6c",
-        "Pretrain 3 curve 76aebc90c9d7 encoder 5f544e8405e7 metrics a3c664503d52 progress 0f80ced8b198",
+        "Pretrain 4 curve bc544f26f110 encoder a4e56063194a",
+        "Pretrain 4 curve 62ba5fce0a42 encoder af5898bdff6c",
+        "Pretrain 4 curve 057c76c1bdcd encoder 5f544e8405e7 metrics a3c664503d52 progress 0f80ced8b198",
         "Embed 2 embeddings f6d599bbb1ea",
-        "SelfLabel 3 assignment 0102492db699 curve 509f76995979 encoder 684add1d2f2f",
-        "GraphEval 2 metrics 1cba9d06359f mixing 18210e2a473e",
+        "SelfLabel 4 assignment 0102492db699 curve 1344e82f76bf encoder 684add1d2f2f metrics 8a6e32d3e577",
+        "GraphEval 3 curve 9fffeaa2c933 metrics 1cba9d06359f mixing 18210e2a473e",
         "Cluster 3 assignment 6779a0c92f22",
     ];
     assert_eq!(

@@ -15,13 +15,14 @@ use crate::weights::host;
 /// L = Σᵢ w(yᵢ) · −log softmax(strongᵢ)\[yᵢ\] / Σᵢ w(yᵢ)
 ///
 /// where w(c) is the number of rows that take part divided by the number of those with target c if `balance`, and 1
-/// otherwise. No gradient flows into `weak`. `None` where no row is confident; the original fails there.
+/// otherwise. No gradient flows into `weak`. Returns L and how many rows take part; `None` where none does: the original
+/// fails there.
 pub fn confidence_cross_entropy(
     weak: Tensor<2>,
     strong: Tensor<2>,
     threshold: f64,
     balance: bool,
-) -> Option<Tensor<1>> {
+) -> Option<(Tensor<1>, usize)> {
     let [batch, clusters] = weak.dims();
     assert_eq!(weak.dims(), strong.dims(), "the logits are [B, K] both");
     let probability = host(softmax(weak.without_autodiff(), 1));
@@ -45,7 +46,7 @@ pub fn confidence_cross_entropy(
         share[row * clusters + target] = (class_weight(target) / total) as f32;
     }
     let share = rows::upload(share, [batch, clusters], &strong.device().without_autodiff());
-    Some((log_softmax(strong, 1) * share).sum_dim(1).sum().neg())
+    Some(((log_softmax(strong, 1) * share).sum_dim(1).sum().neg(), count))
 }
 
 #[cfg(test)]
@@ -87,7 +88,8 @@ mod tests {
     fn it_equals_the_formula_and_its_gradient() {
         let (weak, strong) = (logits(6.0, 0.3), logits(3.0, 0.9));
         for (threshold, balance) in [(0.5, true), (0.8, true), (0.8, false), (0.98, true)] {
-            let loss = |x: Tensor<2>| confidence_cross_entropy(tensor(&weak), x, threshold, balance).unwrap();
+            let loss =
+                |x: Tensor<2>| confidence_cross_entropy(tensor(&weak), x, threshold, balance).unwrap().0;
             let expected = slow(&weak, &strong, threshold, balance);
             assert!((value(loss(tensor(&strong))) - expected).abs() < 1e-5);
             check_gradient(&strong, loss, |x| slow(&weak, x, threshold, balance));

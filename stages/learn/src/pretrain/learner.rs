@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use ablate_data::{Augmentation, Column, Columns, ImageSet, NeighbourViews, Pick};
-use ablate_stage::{BadArtifact, Job, StageError, TensorData, Tensors};
+use ablate_data::{Augmentation, ImageSet, NeighbourViews, Pick};
+use ablate_stage::{BadArtifact, Job, StageError, Tensors};
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
 use super::nnclr::SupportSet;
 use super::recipe::{Loss, Needs, Objective, Partner, Recipe, RgcForm};
-use super::selection::{Best, Selection};
+use super::selection::Best;
 use crate::encoder::Encoder;
 use crate::feedback::{History, NeighbourGraph};
 use crate::head::Mlp;
 use crate::losses::{agc, cluster_entropy, nnclr, normalise, nt_xent, rgc, rgc_published, simclr_onesided};
+use crate::measured::{Measure, Measured};
 use crate::rows::upload;
-use crate::training::{Curriculum, Pass, Task, Wanted};
+use crate::training::{Curriculum, Losses, Pass, Task, Wanted};
+use crate::watch::Watch;
 use crate::weights::{Mode, Weights, host};
 
 /// A recipe, and everything it remembers.
@@ -29,51 +31,13 @@ pub(super) struct Learner {
     support: Vec<Option<SupportSet>>,
     history: Option<History>,
     graph: Option<NeighbourGraph>,
-    selection: Selection,
+    /// How the cluster head is looked at, and whether the best network is kept.
+    watch: Option<Watch>,
+    selects: bool,
     best: Option<Best>,
     /// Numbers of the network's sizes, to read others into.
     sizes: Weights,
-    progress: Vec<Measured>,
-}
-
-/// A figure taken after an epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Measured {
-    epoch: usize,
-    measure: Measure,
-    value: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Measure {
-    /// Of the first so many neighbours.
-    Purity(usize),
-    /// Of the cluster head, by the true labels.
-    Accuracy,
-}
-
-impl Measure {
-    fn name(self) -> String {
-        match self {
-            Self::Purity(k) => format!("purity@{k}"),
-            Self::Accuracy => "acc".to_owned(),
-        }
-    }
-
-    /// A number to be stored by; purity of the first 0 neighbours is no measure.
-    fn code(self) -> i64 {
-        match self {
-            Self::Purity(k) => k as i64,
-            Self::Accuracy => 0,
-        }
-    }
-
-    fn of_code(code: i64) -> Self {
-        match usize::try_from(code) {
-            Ok(k) if k > 0 => Self::Purity(k),
-            _ => Self::Accuracy,
-        }
-    }
+    measured: Measured,
 }
 
 /// The network's outputs for the views of a batch.
@@ -95,7 +59,7 @@ impl Learner {
         images: &Arc<ImageSet>,
         curriculum: Curriculum,
         augmentation: Augmentation,
-        selection: &Selection,
+        (watch, selects): (Option<Watch>, bool),
         seed: u64,
     ) -> Self {
         let backbone = encoder.architecture().backbone;
@@ -116,10 +80,11 @@ impl Learner {
             images: Arc::clone(images),
             curriculum,
             graph: None,
-            selection: selection.clone(),
+            watch,
+            selects,
             best: None,
             sizes: encoder.weights.clone(),
-            progress: Vec::new(),
+            measured: Measured::default(),
         }
     }
 
@@ -130,22 +95,14 @@ impl Learner {
         Some(best)
     }
 
-    /// The figures taken after epochs: `epoch`, `measure`, `value`.
-    pub fn progress(&self) -> Columns {
-        let epochs = self.progress.iter().map(|measured| measured.epoch as i64);
-        let measures = self.progress.iter().map(|measured| measured.measure.name());
-        let values = self.progress.iter().map(|measured| measured.value);
-        Columns::new()
-            .with("epoch", Column::I64(epochs.collect()))
-            .with("measure", Column::Text(measures.collect()))
-            .with("value", Column::F64(values.collect()))
+    /// The figures taken after epochs.
+    pub fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// The last purity of all neighbours listed.
     pub fn last_purity(&self) -> Option<f64> {
-        let k = self.recipe.graph?.k;
-        let last = self.progress.iter().rfind(|measured| measured.measure == Measure::Purity(k));
-        last.map(|measured| measured.value)
+        self.measured.last(Measure::Purity(self.recipe.graph?.k))
     }
 
     /// Shows the network what the objectives of the epoch need. The neighbours listed come first, then the images' own views,
@@ -256,7 +213,7 @@ impl Learner {
         counts.dedup();
         for k in counts {
             if let Some(value) = graph.purity(rows, &self.images.labels, k) {
-                self.progress.push(Measured { epoch, measure: Measure::Purity(k), value });
+                self.measured.push(epoch, Measure::Purity(k), value);
             }
         }
         self.graph = Some(graph);
@@ -265,16 +222,22 @@ impl Learner {
 }
 
 impl Task for Learner {
-    fn loss(&mut self, pass: &mut Pass<'_>) -> Option<Tensor<1>> {
+    fn parts(&self) -> Vec<String> {
+        self.recipe.parts()
+    }
+
+    fn losses(&mut self, pass: &mut Pass<'_>) -> Losses {
         let needs = self.recipe.needs(pass.epoch);
         let outputs = self.outputs(pass, needs);
         let mut total: Option<Tensor<1>> = None;
-        for at in 0..self.recipe.objectives.len() {
+        let mut parts = vec![None; self.recipe.objectives.len()];
+        for (at, part) in parts.iter_mut().enumerate() {
             let Objective { weight, .. } = self.recipe.objectives[at];
             if !self.recipe.objectives[at].counts_in(pass.epoch) {
                 continue;
             }
             if let Some(loss) = self.term(at, pass.rows, &outputs) {
+                *part = Some(loss.clone().without_autodiff());
                 let loss = if weight == 1.0 { loss } else { loss.mul_scalar(weight) };
                 total = Some(match total {
                     Some(total) => total + loss,
@@ -288,7 +251,8 @@ impl Task for Learner {
             let [_, z_prime] = outputs.z.expect("they are needed where they are recorded");
             history.push(pass.rows, &host(normalise(z_prime.without_autodiff())));
         }
-        total
+        parts.truncate(self.recipe.parts().len());
+        Losses { total, parts }
     }
 
     fn wanted(&self, epoch: usize) -> Wanted {
@@ -313,13 +277,12 @@ impl Task for Learner {
         if let Some(graph) = self.recipe.graph.filter(|graph| graph.is_due(epoch)) {
             self.join(epoch, graph.k)?;
         }
-        if self.selection.is_due(epoch) {
-            let rows = self.curriculum.rows(epoch).to_vec();
-            if let Some(acc) = self.selection.accuracy(encoder, &self.images, rows, job)? {
-                self.progress.push(Measured { epoch, measure: Measure::Accuracy, value: acc });
-                if self.best.as_ref().is_none_or(|best| acc > best.acc) {
-                    self.best = Some(Best { epoch, acc, weights: encoder.weights.clone() });
-                }
+        if let Some(watch) = self.watch.as_ref().filter(|watch| watch.is_due(epoch))
+            && let Some(acc) = watch.accuracy(encoder, &self.images, self.curriculum.rows(epoch), job)?
+        {
+            self.measured.push(epoch, Measure::Accuracy, acc);
+            if self.selects && self.best.as_ref().is_none_or(|best| acc > best.acc) {
+                self.best = Some(Best { epoch, acc, weights: encoder.weights.clone() });
             }
         }
         Ok(())
@@ -340,11 +303,7 @@ impl Task for Learner {
         if let Some(best) = &self.best {
             tensors = best.store(&format!("{prefix}best/"), tensors);
         }
-        let row = |measured: &Measured| {
-            [measured.epoch as i64, measured.measure.code(), measured.value.to_bits().cast_signed()]
-        };
-        let progress: Vec<i64> = self.progress.iter().flat_map(row).collect();
-        tensors.with(format!("{prefix}progress"), &[self.progress.len(), 3], TensorData::I64(progress))
+        self.measured.store(&format!("{prefix}progress"), tensors)
     }
 
     fn load(&mut self, prefix: &str, tensors: &Tensors) -> Result<(), BadArtifact> {
@@ -360,13 +319,8 @@ impl Task for Learner {
         let each = self.recipe.graph.map_or(0, |graph| graph.k + 1);
         let graph = NeighbourGraph::load(&format!("{prefix}graph/"), tensors, self.images.len(), each)?;
         let best = Best::load(&format!("{prefix}best/"), tensors, self.sizes.clone())?;
-        let measured = |row: &[i64]| Measured {
-            epoch: row[0] as usize,
-            measure: Measure::of_code(row[1]),
-            value: f64::from_bits(row[2].cast_unsigned()),
-        };
-        let progress = tensors.i64(&format!("{prefix}progress"))?.chunks_exact(3).map(measured).collect();
-        (self.support, self.history, self.graph, self.progress) = (support, history, graph, progress);
+        let measured = Measured::load(&format!("{prefix}progress"), tensors)?;
+        (self.support, self.history, self.graph, self.measured) = (support, history, graph, measured);
         self.best = best;
         Ok(())
     }

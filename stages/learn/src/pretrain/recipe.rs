@@ -151,6 +151,18 @@ impl Objective {
 }
 
 impl Loss {
+    /// What curves call it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::NtXent { .. } => "nt_xent",
+            Self::NnClr { .. } => "nnclr",
+            Self::SimClrOneSided { .. } => "simclr_one_sided",
+            Self::Rgc { .. } => "rgc",
+            Self::Agc { .. } => "agc",
+            Self::ClusterEntropy => "cluster_entropy",
+        }
+    }
+
     /// τ, where it has one.
     fn temperature(&self) -> Option<f64> {
         match *self {
@@ -192,6 +204,23 @@ impl Needs {
 }
 
 impl Recipe {
+    /// What curves call its objectives, where there are several; those of one kind are told apart by numbers.
+    pub fn parts(&self) -> Vec<String> {
+        if self.objectives.len() < 2 {
+            return Vec::new();
+        }
+        let names: Vec<&str> = self.objectives.iter().map(|term| term.loss.name()).collect();
+        let name = |(at, name): (usize, &&str)| match names[..at]
+            .iter()
+            .filter(|earlier| *earlier == name)
+            .count()
+        {
+            0 => (*name).to_owned(),
+            earlier => format!("{name}_{}", earlier + 1),
+        };
+        names.iter().enumerate().map(name).collect()
+    }
+
     /// Whether there is a cluster head.
     pub fn has_clusters(&self) -> bool {
         self.objectives.iter().any(|term| term.loss.uses_clusters())
@@ -233,8 +262,8 @@ impl Recipe {
         bounds.chain(graph).filter(|&bound| bound > epoch).min().unwrap_or(usize::MAX)
     }
 
-    /// What is wrong with it, by the names of a method's fields.
-    pub fn validate(&self) -> Vec<FieldError> {
+    /// What is wrong with it in a training of so many epochs, by the names of a method's fields.
+    pub fn validate(&self, epochs: usize) -> Vec<FieldError> {
         let mut errors = Vec::new();
         errors.extend(self.projector.iter().flat_map(|head| head.validate("method.projector")));
         errors.extend(self.predictor.iter().flat_map(|head| head.validate("method.predictor")));
@@ -254,12 +283,12 @@ impl Recipe {
         }
         for (at, term) in self.objectives.iter().enumerate() {
             let at = |field: &str| format!("method.objectives[{at}].{field}");
-            errors.extend(self.validate_term(term, &at));
+            errors.extend(self.validate_term(term, epochs, &at));
         }
         errors
     }
 
-    fn validate_term(&self, term: &Objective, at: &dyn Fn(&str) -> String) -> Vec<FieldError> {
+    fn validate_term(&self, term: &Objective, epochs: usize, at: &dyn Fn(&str) -> String) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let mut wrong = |field: &str, message: String| errors.push(FieldError::new(&at(field), message));
         let weight = term.weight;
@@ -268,6 +297,11 @@ impl Recipe {
         }
         if let Some(temperature) = term.loss.temperature().filter(|&t| !(t > 0.0 && t.is_finite())) {
             wrong("loss.temperature", format!("must be above 0, is {temperature}"));
+        }
+        if weight != 0.0 && epochs > 0 && term.from >= epochs {
+            let what = term.loss.name();
+            let begins = term.from;
+            wrong("from", format!("`{what}` would begin in epoch {begins}, counted from 0, of {epochs}"));
         }
         if let Some(until) = term.until.filter(|&until| until <= term.from) {
             wrong("until", format!("must be above `from`, is {until}"));

@@ -1,16 +1,10 @@
 //! Which of the networks a training goes through is its result.
 
-use std::sync::Arc;
-
-use ablate_data::{ImageSet, Views};
-use ablate_stage::{BadArtifact, FieldError, Job, StageError, TensorData, Tensors};
+use ablate_stage::{BadArtifact, FieldError, TensorData, Tensors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::assign::probabilities;
-use crate::encoder::{Encoder, Showing};
-use crate::metrics::Contingency;
-use crate::rows::largest;
+use crate::watch::Watch;
 use crate::weights::Weights;
 
 /// Which of the networks a training goes through is its result.
@@ -22,85 +16,26 @@ pub enum Selection {
     Last,
     /// The one whose cluster head agrees best with the true labels of the images trained on (ACC), as GCC's program selects. An
     /// oracle: nobody without labels can choose so, and the output `metrics` says `oracle` 1.
-    BestByLabel {
-        /// It is looked at after each epoch whose number this divides, counted from 0, but not after the first.
-        #[serde(default = "every")]
-        every: usize,
-        /// How images are shown to it.
-        #[serde(default = "plain")]
-        view: Views,
-        /// Images computed at once.
-        #[serde(default = "batch")]
-        batch: usize,
-    },
-}
-
-fn every() -> usize {
-    5
-}
-
-fn plain() -> Views {
-    Views::PLAIN
-}
-
-fn batch() -> usize {
-    256
+    BestByLabel(Watch),
 }
 
 impl Selection {
     /// Whether it uses the labels.
     pub fn is_oracle(&self) -> bool {
-        match self {
-            Self::Last => false,
-            Self::BestByLabel { .. } => true,
-        }
+        self.watch().is_some()
     }
 
-    /// Whether the network is looked at after an epoch.
-    pub fn is_due(&self, epoch: usize) -> bool {
+    /// How it looks at networks.
+    pub fn watch(&self) -> Option<&Watch> {
         match self {
-            Self::Last => false,
-            Self::BestByLabel { every, .. } => epoch > 0 && epoch.is_multiple_of(*every),
+            Self::Last => None,
+            Self::BestByLabel(watch) => Some(watch),
         }
-    }
-
-    /// How well the cluster head agrees with the labels of some rows; `None` where none has one.
-    ///
-    /// # Errors
-    /// Where images cannot be shown.
-    pub fn accuracy(
-        &self,
-        encoder: &mut Encoder,
-        images: &Arc<ImageSet>,
-        mut rows: Vec<u32>,
-        job: &mut Job<'_>,
-    ) -> Result<Option<f64>, StageError> {
-        rows.retain(|&row| images.labels[row as usize] >= 0);
-        let Self::BestByLabel { view, batch, .. } = self else { return Ok(None) };
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let labels: Vec<i64> = rows.iter().map(|&row| images.labels[row as usize]).collect();
-        let (values, clusters) = probabilities(encoder, &Showing { images, rows, view, batch: *batch }, job)?;
-        let found: Vec<i64> = values.chunks_exact(clusters).map(|row| largest(row) as i64).collect();
-        let table = Contingency::new(&found, &labels);
-        Ok((table.side() <= Contingency::MAX_SIDE).then(|| table.accuracy()))
     }
 
     /// What is wrong with its values in a training of so many epochs; `path` is its place in the stage.
     pub fn validate(&self, path: &str, epochs: usize) -> Vec<FieldError> {
-        let Self::BestByLabel { every, view, batch } = self else { return Vec::new() };
-        let zero = [("every", *every), ("batch", *batch)].into_iter().filter(|(_, value)| *value == 0);
-        let mut errors: Vec<_> = zero
-            .map(|(field, _)| FieldError::new(&format!("{path}.{field}"), "must be at least 1, is 0"))
-            .collect();
-        if *every > 0 && *every >= epochs {
-            let message =
-                format!("must be below {epochs}, the epochs, or no network is looked at; is {every}");
-            errors.push(FieldError::new(&format!("{path}.every"), message));
-        }
-        errors.extend(view.validate(&format!("{path}.view")));
-        errors
+        self.watch().map_or_else(Vec::new, |watch| watch.validate(path, epochs))
     }
 }
 

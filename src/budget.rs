@@ -385,8 +385,10 @@ fn best_two(
     samples: &[Sample],
 ) -> Vec<(usize, usize)> {
     let Some(better) = cell.better else { return Vec::new() };
-    let apart = |axis: &String| spec.columns.contains(axis) || spec.within.contains(axis);
-    let axes: Vec<usize> = (0..graph.axes.len()).filter(|&axis| apart(&graph.axes[axis].name)).collect();
+    let is_apart = |axis: usize| spec.within.contains(&graph.axes[axis].name);
+    let axes: Vec<usize> = (0..graph.axes.len())
+        .filter(|&axis| spec.columns.contains(&graph.axes[axis].name) || is_apart(axis))
+        .collect();
     let column = |group: &Group| -> Key { axes.iter().map(|&axis| group.key[axis]).collect() };
     let mut columns: Vec<Key> = Vec::new();
     for group in groups {
@@ -398,7 +400,8 @@ fn best_two(
     let mut pairs = Vec::new();
     for key in &columns {
         let stands = |group: &Group| {
-            column(group).iter().zip(key).all(|(mine, theirs)| mine.is_none() || mine == theirs)
+            let mine = column(group).into_iter().zip(&axes);
+            mine.zip(key).all(|((mine, &axis), theirs)| mine == *theirs || mine.is_none() && !is_apart(axis))
         };
         let mut ranked: Vec<(f64, usize)> = (0..groups.len())
             .filter(|&place| stands(&groups[place]))

@@ -65,8 +65,9 @@ pub fn processor() -> Option<String> {
 fn visible_among(listed: &str, visible: Option<&str>) -> Vec<Gpu> {
     let gpu = |line: &str| {
         let mut fields = line.splitn(3, ',').map(str::trim);
-        let (memory, uuid) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
-        Some((uuid, Gpu { memory_mib: memory, model: fields.next().map(str::to_owned) }))
+        let (memory, uuid) = (fields.next()?.parse().unwrap_or(u64::MAX), fields.next()?.to_owned());
+        let gpu = Gpu { memory_mib: memory, model: fields.next().map(str::to_owned) };
+        uuid.starts_with("GPU-").then_some((uuid, gpu))
     };
     let gpus: Vec<(String, Gpu)> = listed.lines().map_while(gpu).collect();
     let Some(visible) = visible else { return gpus.into_iter().map(|(_, gpu)| gpu).collect() };
@@ -84,12 +85,12 @@ mod tests {
 
     #[test]
     fn gpus_are_those_that_may_be_used() {
-        let listed = "81559, GPU-5ebc, NVIDIA H100\n40960, GPU-77aa, NVIDIA A100-SXM4-40GB\n24576, GPU-9f01, NVIDIA L4\n";
+        let listed = "81559, GPU-5ebc, NVIDIA H100\n40960, GPU-77aa, NVIDIA A100-SXM4-40GB\n[N/A], GPU-9f01, NVIDIA L4\n";
         let of = |visible| {
             visible_among(listed, visible).into_iter().map(|gpu| gpu.memory_mib).collect::<Vec<_>>()
         };
-        assert_eq!(of(None), [81559, 40960, 24576]);
-        assert_eq!(of(Some("2,0")), [24576, 81559]);
+        assert_eq!(of(None), [81559, 40960, u64::MAX]);
+        assert_eq!(of(Some("2,0")), [u64::MAX, 81559]);
         assert_eq!(of(Some("GPU-77, 7")), [40960, u64::MAX]);
         assert_eq!(visible_among(listed, Some("1"))[0].model.as_deref(), Some("NVIDIA A100-SXM4-40GB"));
         assert_eq!(visible_among("", Some("0")), [Gpu { memory_mib: u64::MAX, model: None }]);

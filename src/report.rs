@@ -23,6 +23,8 @@ use crate::progress::seconds;
 use crate::table::{NOTHING, STYLE, Table};
 
 const REPORT_STYLE: &str = include_str!("report/report.css");
+/// The most charts of a table.
+const MAX_DRAWN: usize = 16;
 /// More figures of a kind than this are folded away.
 const MAX_OPEN: usize = 8;
 
@@ -94,14 +96,22 @@ impl Report {
     fn page(&self, version: Option<&str>) -> String {
         let curves = self.curves.iter().map(Chart::to_html).filter(|html| !html.is_empty());
         let curves: Vec<String> = curves.collect();
-        let drawn: Vec<String> =
-            self.tables.iter().flat_map(drawn::charts).map(|chart| chart.to_html()).collect();
+        let (drawn, undrawn): (Vec<_>, Vec<_>) = self
+            .tables
+            .iter()
+            .flat_map(|table| drawn::charts(table).into_iter().enumerate())
+            .partition(|(place, _)| *place < MAX_DRAWN);
+        let drawn: Vec<String> = drawn.iter().map(|(_, chart)| chart.to_html()).collect();
+        let undrawn = undrawn.into_iter().map(|(_, chart)| {
+            format!("the chart {}: of a table a report shows the first {MAX_DRAWN}", chart.title)
+        });
         let confusions: Vec<String> = self.confusions.iter().map(Matrix::to_html).collect();
         let matrices: Vec<String> = self.matrices.iter().map(Matrix::to_html).collect();
         let scatters = self.scatters.iter().map(Scatter::to_html).filter(|html| !html.is_empty());
         let scatters: Vec<String> = scatters.collect();
         let pictures: Vec<String> = self.pictures.iter().map(Picture::to_html).collect();
-        let omissions = self.omissions.iter().map(|text| format!("<p class=\"note\">{}</p>\n", shown(text)));
+        let omissions = self.omissions.iter().cloned().chain(undrawn);
+        let omissions = omissions.map(|text| format!("<p class=\"note\">{}</p>\n", shown(&text)));
         let tables: String = self.tables.iter().map(Table::to_html).collect();
         let lines: String = self.trouble.lines().map(|line| shown(line) + "\n").collect();
         let trouble = if lines.is_empty() { lines } else { format!("<pre class=\"scroll\">{lines}</pre>\n") };

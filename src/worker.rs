@@ -184,6 +184,7 @@ impl Worker<'_> {
         };
         let outputs = files.outputs.clone();
         send(&self.replies, &Reply::Started);
+        let hardware = hardware(device);
         let started_unix_ms = now_unix_ms();
         let clock = Instant::now();
         reset_peak_memory();
@@ -191,7 +192,7 @@ impl Worker<'_> {
         let provenance = Provenance {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             device: request.device.clone(),
-            hardware: hardware(device),
+            hardware,
             threads: request.threads,
             started_unix_ms,
             duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

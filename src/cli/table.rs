@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use polars::prelude::PolarsError;
 
 use super::project::{Changes, Project, Source};
 use super::results::{self, Results, bug};
@@ -124,15 +125,24 @@ fn written(tables: &[Table], format: Format, look: Look) -> Result<Vec<u8>, Fail
         Format::Terminal => texts(&|table| table.to_terminal(look)),
         Format::Markdown if tables.len() > 1 => texts(&Table::to_markdown_section),
         Format::Markdown => texts(&Table::to_markdown),
-        Format::Csv => only(tables, "CSV")?.to_csv().map_err(bug)?,
+        Format::Csv => numbers(only(tables, "CSV")?, Table::to_csv)?,
         Format::Latex => texts(&Table::to_latex),
         Format::Html => {
             let body: Vec<String> = tables.iter().map(Table::to_html).collect();
             let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
             table::document(&names.join(", "), &body.join("\n")).into_bytes()
         }
-        Format::Parquet => only(tables, "Parquet")?.to_parquet().map_err(bug)?,
+        Format::Parquet => numbers(only(tables, "Parquet")?, Table::to_parquet)?,
     })
+}
+
+/// The numbers of a table, among whose columns are its axes.
+fn numbers(
+    table: &Table,
+    write: impl Fn(&Table) -> Result<Vec<u8>, PolarsError>,
+) -> Result<Vec<u8>, Failure> {
+    let told = |error| usage(format!("table `{}`: {error}; call the axis something else", table.name));
+    write(table).map_err(told)
 }
 
 fn only<'a>(tables: &'a [Table], format: &str) -> Result<&'a Table, Failure> {
@@ -199,12 +209,12 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
     if all.len() > 1 {
         spec.rows.insert(0, PIPELINE.to_owned());
     }
+    let before = if args.filters.is_empty() { BTreeSet::new() } else { trials.labels() };
     let trials = trials.filter(&args.filters).map_err(|error| usage(format!("table `{name}`: {error}")))?;
-    if !args.filters.is_empty() {
-        // What is of a value whose trials are all left out goes with them.
-        let axes = || all.iter().flat_map(|results| &results.project.graph.axes);
-        let gone: Vec<(&str, &str)> = axes().flat_map(|axis| trials.values_gone(axis)).collect();
-        published.retain(|entry| !gone.iter().any(|&(axis, label)| entry.is_of(axis, label)));
+    // What is of a value whose trials are all left out goes with them.
+    if !before.is_empty() {
+        let left = trials.labels();
+        published.retain(|entry| !before.difference(&left).any(|(axis, label)| entry.is_of(axis, label)));
     }
     let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
     table.remarks.extend(chosen(&args.filters, &trials));
@@ -341,7 +351,7 @@ fn grouped(args: &Tables, all: &[Results]) -> Result<Table, Failure> {
     Ok(table)
 }
 
-fn labelled(trials: Trials, label: Option<&str>) -> Result<Trials, polars::prelude::PolarsError> {
+fn labelled(trials: Trials, label: Option<&str>) -> Result<Trials, PolarsError> {
     match label {
         Some(label) => trials.with_axis(PIPELINE, label),
         None => Ok(trials),

@@ -141,6 +141,7 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
     let left_out: Vec<String> =
         before.filter(|label| axis.values.iter().all(|it| it.label != *label)).collect();
     axis.left_out.extend_from_slice(&left_out);
+    axis.left_out.retain(|label| axis.values.iter().all(|it| it.label != *label));
     let name = axis.name.text.clone();
     if let Some((sweep, _)) = &mut file.sweep {
         sweep.leave_out(&name, &left_out);

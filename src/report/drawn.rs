@@ -17,7 +17,8 @@ struct Placed<'t> {
 }
 
 /// A chart for each metric of a table and each of its axes that has several values, all of them numbers: a line for whatever else the
-/// cells differ in, within one standard deviation of means. What the axis does not reach is the same everywhere.
+/// cells differ in, within one standard deviation of means. What the axis does not reach is the same everywhere. Effects are not
+/// drawn: their rows are values of several axes.
 pub fn charts(table: &Table) -> Vec<Chart> {
     let of_columns = table.columns.first().map_or(&[][..], |column| &column.axes);
     let axes: Vec<&str> =
@@ -33,6 +34,9 @@ pub fn charts(table: &Table) -> Vec<Chart> {
             })
         })
         .collect();
+    if cells.iter().any(|placed| placed.cell.numbers.share.is_some()) {
+        return Vec::new();
+    }
     let mut titles: Vec<&str> = Vec::new();
     for placed in &cells {
         if !titles.contains(&placed.title) {
@@ -43,8 +47,7 @@ pub fn charts(table: &Table) -> Vec<Chart> {
     for (at, axis) in axes.iter().enumerate() {
         let Some(values) = numbers(&cells, at) else { continue };
         for title in &titles {
-            let of_title = cells.iter().filter(|placed| placed.title == *title);
-            let series = series(of_title, at, &values);
+            let series = series(cells.iter().filter(|placed| placed.title == *title), at, &values);
             let parts = series.len().div_ceil(MAX_SERIES);
             for (part, series) in series.chunks(MAX_SERIES).enumerate() {
                 let of = if parts > 1 { format!(", {} of {parts}", part + 1) } else { String::new() };
@@ -66,33 +69,41 @@ fn numbers(cells: &[Placed<'_>], at: usize) -> Option<Vec<f64>> {
     (values.len() >= MIN_VALUES).then_some(values)
 }
 
+/// What a line is of: the labels of the other axes, and whether others have published it and the axis reaches it.
+type Key<'t> = (Vec<Option<&'t str>>, bool, bool);
+
 /// A line for whatever the cells differ in beside the axis; a single point is none.
-fn series<'c>(cells: impl Iterator<Item = &'c Placed<'c>>, at: usize, values: &[f64]) -> Vec<Series> {
-    let mut all: Vec<Series> = Vec::new();
+fn series<'t>(cells: impl Iterator<Item = &'t Placed<'t>>, at: usize, values: &[f64]) -> Vec<Series> {
+    let mut all: Vec<(Key<'t>, Series)> = Vec::new();
     for placed in cells {
         let numbers = &placed.cell.numbers;
         let shown = if placed.is_published { numbers.published } else { numbers.shown };
         let Some(y) = shown else { continue };
-        let others = placed.labels.iter().enumerate().filter(|(axis, _)| *axis != at);
-        let mut name = others.filter_map(|(_, label)| *label).collect::<Vec<_>>().join(", ");
-        if name.is_empty() {
-            placed.title.clone_into(&mut name);
-        }
-        if placed.is_published {
-            name.push_str(" (published)");
-        }
         let half = numbers.std.filter(|_| numbers.mean == Some(y)).unwrap_or(0.0);
         let reached = placed.labels[at].and_then(|label| label.parse().ok());
+        let mut others = placed.labels.clone();
+        others[at] = None;
+        let key = (others, placed.is_published, reached.is_some());
         let reached = reached.map_or(values.to_vec(), |x| vec![x]);
         let points = reached.into_iter().map(|x| Point { x, y, low: y - half, high: y + half });
-        match all.iter_mut().find(|series| series.name == name) {
-            Some(series) => series.points.extend(points),
-            None => all.push(Series { name, points: points.collect() }),
+        match all.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, series)) => series.points.extend(points),
+            None => {
+                let name = name(&key, placed.title);
+                all.push((key, Series { name, points: points.collect() }));
+            }
         }
     }
+    let mut all: Vec<Series> = all.into_iter().map(|(_, series)| series).collect();
     all.iter_mut().for_each(|series| series.points.sort_by(|a, b| a.x.total_cmp(&b.x)));
     all.retain(|series| series.points.len() > 1);
     all
+}
+
+fn name((labels, is_published, _): &Key<'_>, title: &str) -> String {
+    let labels = labels.iter().flatten().copied().collect::<Vec<_>>().join(", ");
+    let name = if labels.is_empty() { title } else { &labels };
+    if *is_published { format!("{name} (published)") } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -158,5 +169,8 @@ mod tests {
         assert_eq!(charts(&table(&["small", "5", "20"], rows())), []);
         assert_eq!(charts(&table(&["5", "5.0", "20"], rows())), []);
         assert_eq!(charts(&table(&["1", "2", "4"], rows()))[0].series[0].points.len(), 3);
+        let mut effects = rows();
+        effects[0].cells[0].numbers.share = Some(0.5);
+        assert_eq!(charts(&table(&["1", "2", "4"], effects)), []);
     }
 }

@@ -16,7 +16,8 @@ impl Table {
     /// As [`Table::frame`].
     pub fn to_csv(&self) -> PolarsResult<Vec<u8>> {
         let mut bytes = Vec::new();
-        write_csv(&self.frame()?, &mut bytes)?;
+        // What cells show is of our making, and begins with the sign of a number.
+        write(&self.frame()?, Some(TEXT), &mut bytes)?;
         Ok(bytes)
     }
 }
@@ -26,10 +27,14 @@ impl Table {
 /// # Errors
 /// Where `out` refuses.
 pub fn write_csv(frame: &DataFrame, out: &mut impl Write) -> PolarsResult<()> {
+    write(frame, None, out)
+}
+
+/// But for one column, whose texts stay as they are.
+fn write(frame: &DataFrame, stays: Option<&str>, out: &mut impl Write) -> PolarsResult<()> {
     let mut safe = frame.clone();
     for column in frame.columns().iter().filter(|column| *column.dtype() == DataType::String) {
-        // What cells show is of our making, and begins with the sign of a number.
-        if column.name() != TEXT {
+        if stays != Some(column.name().as_str()) {
             let texts: Vec<Option<String>> = column.str()?.iter().map(|text| text.map(quoted)).collect();
             safe.with_column(Column::new(column.name().clone(), texts))?;
         }

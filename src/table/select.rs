@@ -146,13 +146,15 @@ impl Filter {
 }
 
 impl Trials {
-    /// The values of an axis that no trial has, each with the axis' name; none of an axis that reaches no trial.
-    pub fn values_gone<'a>(&self, axis: &'a Axis) -> Vec<(&'a str, &'a str)> {
-        let column = self.frame.column(&axis.name).and_then(|column| column.str());
-        let Ok(column) = column else { return Vec::new() };
-        let known: BTreeSet<&str> = column.iter().flatten().collect();
-        let gone = axis.labels.iter().map(String::as_str).filter(|label| !known.contains(label));
-        gone.map(|label| (axis.name.as_str(), label)).collect()
+    /// The axis values that trials have: axis and label.
+    pub fn labels(&self) -> BTreeSet<(String, String)> {
+        let of = |axis: &String| {
+            let labels = self.frame.column(axis).and_then(|column| column.str());
+            let labels: BTreeSet<&str> =
+                labels.into_iter().flat_map(|labels| labels.iter().flatten()).collect();
+            labels.into_iter().map(|label| (axis.clone(), label.to_owned())).collect::<Vec<_>>()
+        };
+        self.axes.iter().flat_map(of).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::progress::counted;
 use crate::report::{Chart, Group, MAX_SERIES, MAX_SIDE, Matrix, Picture, Scatter, Series};
 use crate::source::SourceMap;
 use crate::syntax;
-use curve::{Line, quantities};
+use curve::{Places, line, quantities};
 
 /// The most instances of a stage whose tables are read.
 const MAX_READ: usize = 512;
@@ -210,12 +210,11 @@ impl Stage<'_> {
             .collect();
         for (port, quantity) in quantities {
             let of_port = || found.iter().filter(|frames| frames.port == port);
-            let mut x = "";
+            let frames: Vec<&DataFrame> = of_port().flat_map(|frames| &frames.of_seeds).collect();
+            let places = Places::in_all(&frames);
             let series = of_port().filter_map(|Frames { point, of_seeds, .. }| {
-                let lines: Vec<Line> =
-                    of_seeds.iter().filter_map(|frame| Line::of(frame, &quantity).ok()).collect();
-                x = lines.first()?.x;
-                let curves: Vec<Vec<(f64, f64)>> = lines.into_iter().map(|line| line.points).collect();
+                let curves: Vec<Vec<(f64, f64)>> =
+                    of_seeds.iter().filter_map(|frame| line(frame, &quantity, places).ok()).collect();
                 let name = if point.is_empty() { self.name } else { point };
                 let series = Series::of(name.to_owned(), &curves);
                 (!series.points.is_empty()).then_some(series)
@@ -225,7 +224,7 @@ impl Stage<'_> {
             for (part, series) in series.chunks(MAX_SERIES).enumerate() {
                 let of = if parts > 1 { format!(", {} of {parts}", part + 1) } else { String::new() };
                 let title = format!("{}: {quantity}{of}", self.name);
-                charts.push(Chart { title, x: x.to_owned(), series: series.to_vec() });
+                charts.push(Chart { title, x: places.name().to_owned(), series: series.to_vec() });
             }
         }
         charts

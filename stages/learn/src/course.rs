@@ -184,12 +184,16 @@ impl Course {
     fn store(&self, state: &impl Trained, record: &Record) -> Tensors {
         let (steps, parts) = (record.losses.len(), self.parts.len());
         let tensors = state.store().with("losses", &[steps], TensorData::F32(record.losses.clone()));
+        if parts == 0 {
+            return tensors;
+        }
         tensors.with("parts", &[steps, parts], TensorData::F32(record.parts.clone()))
     }
 
     /// Takes back a state, and returns what the steps until then came to.
     fn resume(&self, state: &mut impl Trained, tensors: &Tensors) -> Result<Record, BadArtifact> {
-        let (losses, parts) = (tensors.f32("losses")?.to_vec(), tensors.f32("parts")?.to_vec());
+        let losses = tensors.f32("losses")?.to_vec();
+        let parts = if self.parts.is_empty() { Vec::new() } else { tensors.f32("parts")?.to_vec() };
         if parts.len() != losses.len() * self.parts.len() {
             return Err(BadArtifact::new("its losses have other parts"));
         }

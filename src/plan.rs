@@ -230,7 +230,7 @@ impl<'a> Keys<'a> {
         self.template(id).manifest(self.graph.instance(id).seed, inputs.collect())
     }
 
-    /// The key of such an instance, which takes less than its manifest.
+    /// The key of such an instance, without making its manifest.
     ///
     /// # Panics
     /// As [`Keys::manifest`].

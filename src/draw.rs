@@ -102,8 +102,10 @@ impl Drawing {
         let mut edges = BTreeMap::new();
         for (to, (stage, ids)) in members.iter().enumerate() {
             for source in sources(graph, ids) {
-                let maker = graph.instance(graph.instance(source.ids[0]).inputs[&source.port].from);
-                let from = index[maker.stage.as_str()];
+                let maker = graph.instance(
+                    graph.instance(source.ids[0]).inputs.get(&*source.port).expect("it is fed").from,
+                );
+                let from = index[&*maker.stage];
                 let when = (source.ids.len() < ids.len()).then(|| when(pipeline, graph, stage, ids, &source));
                 let wire = wire(graph, source.ids[0], &source.port, when);
                 edges.entry((to, from)).or_insert_with(Vec::new).push(wire);
@@ -136,7 +138,7 @@ impl Drawing {
                 edges.entry((id.0, source.from.0)).or_insert_with(Vec::new).push(wire);
             }
         }
-        let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| instance.stage.as_str()).collect();
+        let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| &*instance.stage).collect();
         Self::new(graph, counted(stages.len(), "stage"), graph.ids().map(node).collect(), edges)
     }
 
@@ -217,11 +219,11 @@ fn members(graph: &Graph) -> Vec<(&str, Vec<InstanceId>)> {
     let mut feeds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for id in graph.ids() {
         let instance = graph.instance(id);
-        match rest.iter_mut().find(|(stage, _)| *stage == instance.stage) {
+        match rest.iter_mut().find(|(stage, _)| **stage == *instance.stage) {
             Some((_, ids)) => ids.push(id),
             None => rest.push((&instance.stage, vec![id])),
         }
-        let sources = instance.inputs.values().map(|wire| graph.instance(wire.from).stage.as_str());
+        let sources = instance.inputs.values().map(|wire| &*graph.instance(wire.from).stage);
         feeds.entry(&instance.stage).or_default().extend(sources);
     }
     let mut ordered = Vec::new();
@@ -255,7 +257,7 @@ fn sources(graph: &Graph, ids: &[InstanceId]) -> Vec<Source> {
     let mut found: BTreeMap<(&str, &str, &str), Vec<InstanceId>> = BTreeMap::new();
     for &id in ids {
         for (port, wire) in &graph.instance(id).inputs {
-            let key = (port.as_str(), graph.instance(wire.from).stage.as_str(), wire.output.as_str());
+            let key = (&**port, &*graph.instance(wire.from).stage, &*wire.output);
             found.entry(key).or_default().push(id);
         }
     }
@@ -292,9 +294,9 @@ fn when(pipeline: &Pipeline, graph: &Graph, stage: &str, ids: &[InstanceId], sou
 /// An input of an instance.
 fn wire(graph: &Graph, id: InstanceId, port: &str, when: Option<When>) -> Wire {
     let consumer = graph.instance(id);
-    let source = &consumer.inputs[port];
+    let source = consumer.inputs.get(port).expect("it is fed");
     let (outputs, inputs) = (graph.instance(source.from).params.outputs(), consumer.params.inputs());
-    let kind = outputs.iter().find(|output| output.name == source.output).map(|output| output.kind);
+    let kind = outputs.iter().find(|output| *output.name == *source.output).map(|output| output.kind);
     let kind = kind.expect("a wire names an output of its source");
     let are_many = |ports: &[Port]| ports.iter().filter(|port| port.kind == kind).count() > 1;
     let (port, output) = (escape(port), escape(&source.output));

@@ -66,7 +66,7 @@ impl Summary {
     /// Of a run that had nothing to do.
     fn cached(plan: Plan) -> Self {
         let results = plan.states.into_iter().map(|state| match state {
-            State::Hit(_, result) => End::Done(result),
+            State::Hit(_, result) => End::Done(*result),
             State::Miss(_) | State::Pending(_) | State::NoFile(_) => End::Unfinished,
         });
         let ends: Vec<End> = results.collect();

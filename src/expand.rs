@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ablate_stage::{ArtifactKind, Registry};
+use litemap::LiteMap;
 
 use crate::diagnostic::Diagnostics;
 use crate::graph::{Axis, AxisId, Graph, Instance, InstanceId, Trial, Wire};
@@ -160,23 +161,26 @@ impl<'a> Builder<'a> {
             for &stage in order.iter() {
                 model[stage] = self.build_instance(stage, at, &model);
             }
-            self.push_trial(point, first, &model);
+            let values: Arc<[Option<usize>]> = point.as_slice().into();
+            self.push_trial(&values, first, &model);
+            self.instances.reserve(others.len() * order.len());
+            self.levels.reserve(others.len() * order.len());
             for (place, &seed) in others.iter().enumerate() {
                 let mut built: Built = vec![None; self.names.len()];
                 for &stage in order.iter() {
                     built[stage] = model[stage].map(|model| self.build_like(model, place, seed, &built));
                 }
-                self.push_trial(point, seed, &built);
+                self.push_trial(&values, seed, &built);
             }
         }
         self.sort_by_level();
     }
 
-    fn push_trial(&mut self, point: &Point, seed: u64, built: &Built) {
+    fn push_trial(&mut self, point: &Arc<[Option<usize>]>, seed: u64, built: &Built) {
         let instances = self.names.iter().zip(built);
         let instances =
             instances.filter_map(|(name, id)| Some((Arc::clone(name), InstanceId((*id)?)))).collect();
-        self.trials.push(Trial { point: point.clone(), seed, instances });
+        self.trials.push(Trial { point: Arc::clone(point), seed, instances });
     }
 
     /// The instance that is like another of the first seed, in a trial of another seed whose earlier stages are `built`; `place` is
@@ -190,7 +194,7 @@ impl<'a> Builder<'a> {
             return id;
         }
         let mut instance = Instance { seed: Some(seed), ..self.instances[model].clone() };
-        for wire in instance.inputs.values_mut() {
+        for (_, wire) in &mut instance.inputs {
             let (_, stage) = self.levels[wire.from.0];
             wire.from = InstanceId(built[stage].expect("a stage is built after those it takes inputs from"));
         }
@@ -245,7 +249,7 @@ impl<'a> Builder<'a> {
     ) -> Instance {
         let pipeline = self.pipeline;
         let name = &pipeline.stages[stage].name;
-        let mut wires = BTreeMap::new();
+        let mut wires = LiteMap::new();
         let mut wired = Vec::new();
         for input in &self.inputs[stage] {
             let plug = input.plug(at.point);
@@ -261,7 +265,8 @@ impl<'a> Builder<'a> {
             let producer = (&pipeline.stages[*from].name, maker);
             match wire::fit((name, variant), &input.port, producer, output.as_deref(), *span) {
                 Ok(output) => {
-                    wires.insert(input.port.text.clone(), Wire { from: InstanceId(id), output });
+                    let wire = Wire { from: InstanceId(id), output: output.into() };
+                    wires.insert(input.port.text.as_str().into(), wire);
                 }
                 Err(error) => self.wrong.push(error),
             }
@@ -272,10 +277,10 @@ impl<'a> Builder<'a> {
         let inherited = sources().flat_map(|source| source.point.iter().map(|(&axis, &value)| (axis, value)));
         let is_seeded = variant.seeded || sources().any(|source| source.seed.is_some());
         Instance {
-            stage: name.text.clone(),
+            stage: Arc::clone(&self.names[stage]),
             request: pipeline.stages[stage].resources.over(variant.params.request()),
             params: Arc::clone(&variant.params),
-            point: own.chain(inherited).collect(),
+            point: Arc::new(own.chain(inherited).collect()),
             seed: is_seeded.then_some(at.seed),
             node: Arc::clone(&variant.node),
             inputs: wires,
@@ -291,13 +296,18 @@ impl<'a> Builder<'a> {
         for (new, &old) in order.iter().enumerate() {
             moved[old] = InstanceId(new);
         }
-        let mut instances: Vec<Option<Instance>> = self.instances.drain(..).map(Some).collect();
-        let taken = order.iter().map(|&old| instances[old].take().expect("an order has each instance once"));
-        self.instances = taken.collect();
-        let wires = self.instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
-        wires.for_each(|wire| wire.from = moved[wire.from.0]);
-        let ids = self.trials.iter_mut().flat_map(|trial| trial.instances.values_mut());
-        ids.for_each(|id| *id = moved[id.0]);
+        let mut places = moved.clone();
+        for at in 0..places.len() {
+            while places[at].0 != at {
+                let to = places[at].0;
+                self.instances.swap(at, to);
+                places.swap(at, to);
+            }
+        }
+        let wires = self.instances.iter_mut().flat_map(|instance| &mut instance.inputs);
+        wires.for_each(|(_, wire)| wire.from = moved[wire.from.0]);
+        let ids = self.trials.iter_mut().flat_map(|trial| &mut trial.instances);
+        ids.for_each(|(_, id)| *id = moved[id.0]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What stages took before, and so what they may take again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ablate_stage::cache::{ActionResult, Provenance};
@@ -11,7 +12,7 @@ use crate::plan::{History, Plan};
 /// What finished actions took, by stage of a graph.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forecast {
-    stages: BTreeMap<String, Recorded>,
+    stages: BTreeMap<Arc<str>, Recorded>,
 }
 
 /// What finished actions took.
@@ -36,13 +37,13 @@ impl Recorded {
 impl Forecast {
     /// From the hits of a plan.
     pub fn of_hits(graph: &Graph, plan: &Plan) -> Self {
-        let mut stages: BTreeMap<String, Recorded> = BTreeMap::new();
+        let mut stages: BTreeMap<Arc<str>, Recorded> = BTreeMap::new();
         for id in graph.ids() {
             let Some(ActionResult { provenance, .. }) = plan.state(id).result() else { continue };
             let Instance { stage, params, .. } = graph.instance(id);
             match stages.get_mut(stage) {
                 Some(recorded) => recorded.add(provenance, params.passes()),
-                None => stages.entry(stage.clone()).or_default().add(provenance, params.passes()),
+                None => stages.entry(Arc::clone(stage)).or_default().add(provenance, params.passes()),
             }
         }
         Self { stages }
@@ -55,7 +56,7 @@ impl Forecast {
             if !self.stages.contains_key(&instance.stage) {
                 let mut recorded = Recorded::default();
                 history.of_kind(instance.params.kind()).for_each(|provenance| recorded.add(provenance, 0.0));
-                self.stages.insert(instance.stage.clone(), recorded);
+                self.stages.insert(Arc::clone(&instance.stage), recorded);
             }
         }
         self
@@ -99,6 +100,7 @@ impl Forecast {
 mod tests {
     use ablate_stage::cache::ActionDigest;
     use ablate_stage::{ArtifactKind, Job, Port, Registry, Request, Stage, StageError};
+    use litemap::LiteMap;
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
 
@@ -151,8 +153,8 @@ mod tests {
         let mut states = vec![State::Pending(Vec::new()); graph.instances.len()];
         for &(index, seconds) in done {
             let provenance = Provenance { duration_ms: 1000 * seconds, ..Provenance::default() };
-            let result = ActionResult { outputs: BTreeMap::new(), metrics: BTreeMap::new(), provenance };
-            states[index] = State::Hit(ActionDigest::of_manifest(&index.to_string()), result);
+            let result = ActionResult { outputs: LiteMap::new(), metrics: LiteMap::new(), provenance };
+            states[index] = State::Hit(ActionDigest::of_manifest(&index.to_string()), Box::new(result));
         }
         let forecast = Forecast::of_hits(&graph, &Plan { states, files: Files::default() });
         (graph, forecast)

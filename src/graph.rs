@@ -1,11 +1,12 @@
 //! The graph of a pipeline: stages × axes × seeds, wired and checked, before any cache is consulted.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use ablate_stage::{DynStage, Request};
+use litemap::LiteMap;
 
 use crate::budget::Budget;
 use crate::pipeline::TableSpec;
@@ -45,24 +46,24 @@ pub struct Wire {
     /// The instance that makes it.
     pub from: InstanceId,
     /// Its output port.
-    pub output: String,
+    pub output: Arc<str>,
 }
 
 /// A stage at the axes that reach it: its own fields' and wires', and its ancestors'.
 #[derive(Clone)]
 pub struct Instance {
     /// The stage's name in the pipeline.
-    pub stage: String,
+    pub stage: Arc<str>,
     /// Its parameters, shared with every instance of the stage that has the same.
     pub params: Arc<dyn DynStage>,
     /// What it asks of the machine.
     pub request: Request,
-    /// Axis → index of the value, for the axes that reach it.
-    pub point: BTreeMap<AxisId, usize>,
+    /// Axis → index of the value, for the axes that reach it; shared with the instances of other seeds.
+    pub point: Arc<LiteMap<AxisId, usize>>,
     /// The seed, where it or an ancestor is seeded.
     pub seed: Option<u64>,
     /// Input port → source.
-    pub inputs: BTreeMap<String, Wire>,
+    pub inputs: LiteMap<Arc<str>, Wire>,
     /// The stage's syntax after axes and settings, every piece with the place it was written at.
     pub node: Arc<Node>,
 }
@@ -71,11 +72,11 @@ pub struct Instance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     /// Index of each axis' value, in the order of [`Graph::axes`]; `None` where the point does not set the axis.
-    pub point: Vec<Option<usize>>,
+    pub point: Arc<[Option<usize>]>,
     /// The seed.
     pub seed: u64,
     /// Stage name → its instance in this trial.
-    pub instances: BTreeMap<Arc<str>, InstanceId>,
+    pub instances: LiteMap<Arc<str>, InstanceId>,
 }
 
 /// Every instance of a pipeline, each once, sources before consumers.
@@ -112,7 +113,7 @@ impl Graph {
     /// An instance's name, as `graph[images=cifar10,k=5,seed=0]`.
     pub fn instance_name(&self, id: InstanceId) -> String {
         let instance = self.instance(id);
-        let mut name = instance.stage.clone();
+        let mut name = instance.stage.to_string();
         let axes = instance.point.iter().map(|(axis, &value)| {
             let axis = &self.axes[axis.0];
             (axis.short.clone(), axis.labels[value].clone())
@@ -193,14 +194,16 @@ impl Graph {
             .zip(needed)
             .filter_map(|(instance, &needed)| needed.then_some(instance))
             .collect();
-        let wires = instances.iter_mut().flat_map(|instance| instance.inputs.values_mut());
-        wires.for_each(|wire| wire.from = moved[wire.from.0]);
+        let wires = instances.iter_mut().flat_map(|instance| &mut instance.inputs);
+        wires.for_each(|(_, wire)| wire.from = moved[wire.from.0]);
         let trials = trials.into_iter().map(|mut trial| {
             trial.instances.retain(|_, id| needed[id.0]);
-            trial.instances.values_mut().for_each(|id| *id = moved[id.0]);
+            for (_, id) in &mut trial.instances {
+                *id = moved[id.0];
+            }
             trial
         });
-        let stages: BTreeSet<&str> = instances.iter().map(|instance| instance.stage.as_str()).collect();
+        let stages: BTreeSet<&str> = instances.iter().map(|instance| &*instance.stage).collect();
         let shows = |table: &TableSpec| {
             table.cells.iter().any(|(_, cell)| stages.contains(cell.metric.stage.as_str()))
         };

@@ -20,7 +20,7 @@ use crate::manifest::{Change, Manifest, Template};
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// Its result is in the store.
-    Hit(ActionDigest, ActionResult),
+    Hit(ActionDigest, Box<ActionResult>),
     /// Its key is known, and no whole result is in the store.
     Miss(ActionDigest),
     /// Its key depends on these instances' results, which are missing.
@@ -112,7 +112,7 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
             }
             let action = keys.action(id, |from| states[from.0].result());
             match store.result(&action) {
-                Some(result) => State::Hit(action, result),
+                Some(result) => State::Hit(action, Box::new(result)),
                 None => State::Miss(action),
             }
         };
@@ -251,8 +251,8 @@ impl<'a> Keys<'a> {
         self.graph.instance(id).inputs.iter().map(move |(port, wire)| {
             let result =
                 result_of(wire.from).expect("an instance is keyed after the ones it takes inputs from");
-            let object = result.outputs.get(&wire.output);
-            (port.as_str(), &object.expect("a result has every output its stage declares").digest)
+            let object = result.outputs.get(&*wire.output);
+            (&**port, &object.expect("a result has every output its stage declares").digest)
         })
     }
 

@@ -92,12 +92,14 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
             stages.len() - 1
         }));
     }
-    let mut rows: Vec<Row> = Vec::new();
-    let mut seen = HashSet::new();
+    // As many as the trials, as a rule.
+    let mut rows: Vec<Row> = Vec::with_capacity(graph.trials.len());
+    let mut seen = HashSet::with_capacity(graph.trials.len());
     for trial in &graph.trials {
         let instances: Vec<Option<InstanceId>> =
             stages.iter().map(|stage| trial.instances.get(stage.as_str()).copied()).collect();
-        if instances.iter().all(Option::is_none) {
+        // What reports is the same where all that reaches it is.
+        if instances.iter().all(Option::is_none) || !seen.insert(instances.clone()) {
             continue;
         }
         let carriers = || instances.iter().flatten().map(|&id| graph.instance(id));
@@ -105,9 +107,6 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
             .map(|axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied()))
             .collect();
         let seed = carriers().find_map(|instance| instance.seed);
-        if !seen.insert((point.clone(), seed)) {
-            continue;
-        }
         let value = |(metric, &reporter): (&MetricRef, &usize)| match instances[reporter].map(&outcome) {
             Some(Outcome::Done(result)) => {
                 result.metrics.get(&metric.metric).map_or(Value::Unreported, |&value| Value::Measured(value))
@@ -128,7 +127,7 @@ pub fn all_metrics<'a>(graph: &Graph, outcome: impl Fn(InstanceId) -> Outcome<'a
     for id in graph.ids() {
         if let Outcome::Done(result) = outcome(id) {
             for metric in result.metrics.keys() {
-                found.insert((graph.instance(id).stage.clone(), metric.clone()));
+                found.insert((graph.instance(id).stage.to_string(), metric.clone()));
             }
         }
     }

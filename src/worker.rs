@@ -23,6 +23,7 @@ use ablate_stage::cache::{
 use ablate_stage::{
     ArtifactKind, Device, DynStage, Job, JobFiles, Metrics, Registry, Report, StageError, StopFlag,
 };
+use litemap::LiteMap;
 
 use rustix::process::{getpid, set_child_subreaper};
 
@@ -200,7 +201,7 @@ impl Worker<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: request.commit.clone(),
         };
-        let mut metrics = BTreeMap::new();
+        let mut metrics = LiteMap::new();
         for port in &ports {
             let path = &outputs[&port.name];
             make_readable(path);
@@ -217,7 +218,7 @@ impl Worker<'_> {
         self.check_files(&manifest, request, "while the stage ran")?;
         self.check_inputs(inputs.values_mut().chain(&mut kin))?;
         let _pin = self.store.pin()?;
-        let mut objects: BTreeMap<String, Object> = BTreeMap::new();
+        let mut objects: LiteMap<String, Object> = LiteMap::new();
         for (port, path) in outputs {
             objects.insert(port, self.store.insert_file(&path)?);
         }
@@ -486,7 +487,7 @@ mod tests {
         };
         let metrics =
             [("other", 0.5), ("seed", 3.0), ("threads", 2.0)].map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(result.metrics, BTreeMap::from(metrics));
+        assert_eq!(result.metrics, LiteMap::from_iter(metrics));
         assert_eq!(result.outputs.keys().collect::<Vec<_>>(), ["one", "two"]);
         let (told, _) = perform(&store, Act::Write);
         assert_eq!(told, [Reply::Done { result: result.clone(), performed: false }]);

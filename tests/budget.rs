@@ -15,6 +15,7 @@ use ablate::rows::Outcome;
 use ablate::source::SourceMap;
 use ablate_stage::cache::{ActionResult, Provenance};
 use common::{Project, wait_until};
+use litemap::LiteMap;
 use proptest::prelude::*;
 
 fn read(rest: &str) -> Result<Graph, String> {
@@ -55,8 +56,8 @@ const SECONDS: &str = r#""seconds": (rows: ["encoder.epochs", "graph.k"], cell: 
 type Known = BTreeMap<InstanceId, Option<ActionResult>>;
 
 fn result(accuracy: f64) -> ActionResult {
-    let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
-    ActionResult { outputs: BTreeMap::new(), metrics, provenance: Provenance::default() }
+    let metrics = LiteMap::from_iter([("accuracy".to_owned(), accuracy)]);
+    ActionResult { outputs: LiteMap::new(), metrics, provenance: Provenance::default() }
 }
 
 fn wanted_by(graph: &Graph, known: &Known) -> Wanted {
@@ -69,7 +70,7 @@ fn wanted_by(graph: &Graph, known: &Known) -> Wanted {
 
 /// Where there is a value for an instance, `accuracy` says which; the others are missing.
 fn known(graph: &Graph, mut accuracy: impl FnMut(&str, u64) -> Option<Option<f64>>) -> Known {
-    let reports = |id: &InstanceId| ["probe", "second"].contains(&graph.instance(*id).stage.as_str());
+    let reports = |id: &InstanceId| ["probe", "second"].contains(&&*graph.instance(*id).stage);
     let of = |id: InstanceId| {
         let value = accuracy(&graph.instance_name(id), graph.instance(id).seed.unwrap())?;
         Some((id, value.map(result)))
@@ -216,7 +217,7 @@ proptest! {
                 .iter()
                 .zip(&now.trials)
                 .filter(|(_, wanted)| **wanted)
-                .flat_map(|(trial, _)| ["probe", "second"].map(|stage| trial.instances[stage]))
+                .flat_map(|(trial, _)| ["probe", "second"].map(|stage| *trial.instances.get(stage).unwrap()))
                 .filter(|id| !told.contains_key(id))
                 .collect();
             if open.is_empty() {

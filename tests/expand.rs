@@ -54,7 +54,7 @@ fn listing(graph: &Graph) -> String {
 fn counts(graph: &Graph) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for instance in &graph.instances {
-        *counts.entry(instance.stage.as_str()).or_default() += 1;
+        *counts.entry(&*instance.stage).or_default() += 1;
     }
     counts
 }
@@ -189,7 +189,7 @@ fn a_path_reaches_into_variants_and_defaults() {
             "encoder.decay": [None, [0.5], Some([0.25])],
         },"#,
     ));
-    let encoders = graph.instances.iter().filter(|instance| instance.stage == "encoder");
+    let encoders = graph.instances.iter().filter(|instance| &*instance.stage == "encoder");
     let texts: Vec<String> =
         encoders.map(|it| it.params.canonical().replace('\n', "").replace("    ", "")).collect();
     insta::assert_debug_snapshot!(texts, @r#"
@@ -208,14 +208,14 @@ fn a_path_reaches_into_variants_and_defaults() {
 fn a_path_reaches_into_a_stage_without_fields() {
     let text = sample(r#"axes: {"encoder.optimizer.lr": [0.25]},"#)
         .replace("Pretrain(method: SimClr(temperature: 0.2), epochs: 20)", "Pretrain()");
-    let encoder = graph(&text).instances.into_iter().find(|instance| instance.stage == "encoder").unwrap();
+    let encoder = graph(&text).instances.into_iter().find(|instance| &*instance.stage == "encoder").unwrap();
     assert!(encoder.params.canonical().contains("lr: 0.25"), "{}", encoder.params.canonical());
 }
 
 #[test]
 fn equal_parameters_are_decoded_once() {
     let graph = graph(&sample(r#"axes: {"encoder.epochs": [1, 2]}, seeds: "0..100","#));
-    let probes: Vec<_> = graph.instances.iter().filter(|instance| instance.stage == "probe").collect();
+    let probes: Vec<_> = graph.instances.iter().filter(|instance| &*instance.stage == "probe").collect();
     assert_eq!(probes.len(), 200);
     assert!(probes.iter().all(|probe| std::sync::Arc::ptr_eq(&probe.params, &probes[0].params)));
 }

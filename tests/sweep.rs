@@ -198,7 +198,7 @@ fn a_value_can_set_several_places_and_a_stage_can_come_with_its_wires() {
         .ids()
         .map(|id| {
             let instance = graph.instance(id);
-            let wires: Vec<&str> = instance.inputs.keys().map(String::as_str).collect();
+            let wires: Vec<&str> = instance.inputs.keys().map(|port| &**port).collect();
             let params = instance.params.canonical().replace('\n', "").replace("    ", "");
             format!("{}: {params} <- {}", graph.instance_name(id), wires.join(", "))
         })

@@ -12,6 +12,7 @@ use ablate::rows::{Outcome, all_metrics};
 use ablate::source::SourceMap;
 use ablate::table::{self, Filter, Look, Published, Rank, Table, Trials};
 use ablate_stage::cache::{ActionDigest, ActionResult, Provenance};
+use litemap::LiteMap;
 
 fn graph(rest: &str) -> Graph {
     let text = format!(
@@ -52,8 +53,8 @@ fn results(graph: &Graph) -> BTreeMap<InstanceId, ActionResult> {
                 0.7
             };
             let accuracy = base + 0.02 * graph.instance(id).seed.expect("the encoder is seeded") as f64;
-            let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
-            (id, ActionResult { outputs: BTreeMap::new(), metrics, provenance: Provenance::default() })
+            let metrics = LiteMap::from_iter([("accuracy".to_owned(), accuracy)]);
+            (id, ActionResult { outputs: LiteMap::new(), metrics, provenance: Provenance::default() })
         })
         .collect()
 }
@@ -116,14 +117,15 @@ fn a_cell_says_why_each_value_is_not_there() {
     );
     let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
     let silent: &ActionResult = Box::leak(Box::new(ActionResult {
-        outputs: BTreeMap::new(),
-        metrics: BTreeMap::new(),
+        outputs: LiteMap::new(),
+        metrics: LiteMap::new(),
         provenance: Provenance::default(),
     }));
     let shown = |states: [&str; 3]| {
         let outcome = |id: InstanceId| {
             let instance = graph.instance(id);
-            let state = instance.seed.filter(|_| instance.stage == "probe").map(|seed| states[seed as usize]);
+            let state =
+                instance.seed.filter(|_| &*instance.stage == "probe").map(|seed| states[seed as usize]);
             match state {
                 Some("failed") => Outcome::Failed,
                 Some("running") => Outcome::Running,
@@ -178,13 +180,13 @@ fn told(
 ) -> &'static BTreeMap<InstanceId, ActionResult> {
     let result = |id: InstanceId| {
         let (name, instance) = (graph.instance_name(id), graph.instance(id));
-        let mut values: BTreeMap<String, f64> =
+        let mut values: LiteMap<String, f64> =
             metrics(&name).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        if instance.stage == "probe" {
+        if &*instance.stage == "probe" {
             values.insert("accuracy".to_owned(), accuracy(&name, instance.seed.unwrap()));
         }
         let provenance = Provenance { device: device(&name).to_owned(), ..Provenance::default() };
-        (id, ActionResult { outputs: BTreeMap::new(), metrics: values, provenance })
+        (id, ActionResult { outputs: LiteMap::new(), metrics: values, provenance })
     };
     Box::leak(Box::new(graph.ids().map(result).collect()))
 }

@@ -2,7 +2,7 @@
 //! the record itself is blamed for what is wrong with it.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -53,22 +53,22 @@ impl<T> Found<T> {
 /// # Errors
 /// What is no fault of the file: too many open files, say.
 pub fn open(path: &Path) -> io::Result<Found<File>> {
-    open_known(path)?.and_then(|(file, _)| Ok(Found::Whole(file)))
+    open_any(path)?.and_then(regular)
 }
 
-/// The same, with what is known of the file.
-fn open_known(path: &Path) -> io::Result<Found<(File, Metadata)>> {
+/// Opens what is at `path`.
+fn open_any(path: &Path) -> io::Result<Found<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => {
-            let meta = file.metadata()?;
-            Ok(match meta.is_file() {
-                true => Found::Whole((file, meta)),
-                false => Found::Damaged(Fault::NotAFile(kind(&meta))),
-            })
-        }
-        Err(error) => blame(error),
-    }
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_or_else(blame, |file| Ok(Found::Whole(file)))
+}
+
+fn regular(file: File) -> io::Result<Found<File>> {
+    let meta = file.metadata()?;
+    Ok(if meta.is_file() { Found::Whole(file) } else { Found::Damaged(Fault::NotAFile(kind(&meta))) })
 }
 
 /// Tells errors that come from the file from those that do not.
@@ -97,26 +97,27 @@ pub fn text(path: &Path, max: u64) -> io::Result<Found<String>> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn read<T>(path: &Path, max: u64, reader: impl FnOnce(&str) -> Found<T>) -> io::Result<Found<T>> {
-    open_known(path)?.and_then(|(mut file, meta)| {
-        // A plan is mostly these reads. Most records fit, and come with one call and no allocation.
-        let (mut short, mut long) = ([0; MOST], Vec::new());
-        let bytes = match usize::try_from(meta.len().min(max)) {
-            Ok(len) if len <= MOST => {
-                file.read_exact(&mut short[..len])?;
-                &short[..len]
-            }
-            Ok(_) | Err(_) => {
-                file.take(max).read_to_end(&mut long)?;
-                &long
-            }
-        };
-        Ok(std::str::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), reader))
+pub fn read<T>(path: &Path, max: u64, reader: impl Fn(&str) -> Found<T>) -> io::Result<Found<T>> {
+    let reader = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), &reader);
+    open_any(path)?.and_then(|mut file| {
+        // A plan is mostly these reads. Most records are short and whole: they come with one call, and nothing more is asked.
+        let mut short = [0; SHORT];
+        if let Ok(len @ 1..SHORT) = file.read(&mut short)
+            && let whole @ Found::Whole(_) = reader(&short[..len])
+        {
+            return Ok(whole);
+        }
+        regular(file)?.and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.take(max).read_to_end(&mut bytes)?;
+            Ok(reader(&bytes))
+        })
     })
 }
 
-/// Bytes of most records, at most.
-const MOST: usize = 4096;
+/// More bytes than most records have.
+const SHORT: usize = 4096;
 
 /// What a file system entry is, with its article.
 pub fn kind(meta: &Metadata) -> &'static str {

@@ -1,7 +1,6 @@
 //! What a successful action leaves in the action cache.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Fault;
@@ -13,9 +12,9 @@ use crate::{ActionDigest, Digest, Object};
 #[serde(deny_unknown_fields)]
 pub struct ActionResult {
     /// Output port → object.
-    pub outputs: BTreeMap<String, Object>,
+    pub outputs: LiteMap<String, Object>,
     /// Metric name → value; finite.
-    pub metrics: BTreeMap<String, f64>,
+    pub metrics: LiteMap<String, f64>,
     /// How it came about; never part of a key.
     pub provenance: Provenance,
 }

@@ -194,7 +194,7 @@ fn the_actions_that_make_a_damaged_object_are_named() {
     let (_dir, store) = new_store();
     let one = perform(&store, "one", &[b"shared", b"own"]).unwrap();
     perform(&store, "two", &[b"shared"]).unwrap();
-    let path = object_path(&store, &one.outputs["out0"].digest);
+    let path = object_path(&store, &one.outputs.get("out0").unwrap().digest);
     rewrite(&path, b"shaded");
     let found = findings(&store, OnDamage::Report);
     let mut makers = vec![action("one"), action("two")];
@@ -208,11 +208,13 @@ fn the_actions_that_make_a_damaged_object_are_named() {
 fn a_result_whose_object_is_gone_is_reported_and_left() {
     let (_dir, store) = filled();
     let result = store.result(&action("two")).unwrap();
-    fs::remove_file(object_path(&store, &result.outputs["out0"].digest)).unwrap();
+    fs::remove_file(object_path(&store, &result.outputs.get("out0").unwrap().digest)).unwrap();
     let found = findings(&store, OnDamage::SetAside);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].record, Record::Result(action("two")));
-    assert!(matches!(found[0].fault, Fault::MissingObject(object) if object == result.outputs["out0"]));
+    assert!(
+        matches!(found[0].fault, Fault::MissingObject(object) if object == *result.outputs.get("out0").unwrap())
+    );
     assert_eq!(store.recorded_result(&action("two")), Some(result));
 }
 

@@ -98,7 +98,7 @@ fn uses_a_read_only_store() {
     record_two(&root).unwrap();
     let writable = Store::open(&root).unwrap();
     let result = writable.result(&action("one")).unwrap();
-    let damaged = writable.result(&action("two")).unwrap().outputs["out0"];
+    let damaged = *writable.result(&action("two")).unwrap().outputs.get("out0").unwrap();
     rewrite(&object_path(&writable, &damaged.digest), b"3");
     fs::remove_dir(writable.root().join("staging")).unwrap();
     assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(dir).status().unwrap().success());
@@ -141,7 +141,7 @@ fn works_with_few_descriptors() {
     }
     assert!(store.verify(OnDamage::SetAside, &|_| {}).unwrap().is_empty());
 
-    let object = store.result(&action("1")).unwrap().outputs["out0"];
+    let object = *store.result(&action("1")).unwrap().outputs.get("out0").unwrap();
     let held: Vec<fs::File> = std::iter::from_fn(|| fs::File::open(root.join("FORMAT")).ok()).collect();
     let refusal = store.verified(&object.digest).unwrap_err();
     assert!(

@@ -1,6 +1,5 @@
 //! The promises of the store: what is handed out is what was put in, whatever happened in between.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use ablate_cache::{ActionDigest, ActionResult, Digest, Object, Provenance, Published, Store, StoreError};
+use litemap::LiteMap;
 use tempfile::TempDir;
 
 fn new_store() -> (TempDir, Store) {
@@ -32,7 +32,7 @@ fn object_path(store: &Store, digest: &Digest) -> PathBuf {
 fn result_of(objects: &[Object]) -> ActionResult {
     let outputs =
         objects.iter().enumerate().map(|(index, object)| (format!("out{index}"), *object)).collect();
-    let metrics = BTreeMap::from([("accuracy".to_owned(), 0.1 + 0.2)]);
+    let metrics = LiteMap::from_iter([("accuracy".to_owned(), 0.1 + 0.2)]);
     ActionResult { outputs, metrics, provenance: Provenance::default() }
 }
 
@@ -143,7 +143,7 @@ fn the_first_result_stands_as_long_as_its_objects_do() {
     assert_eq!(store.publish(&action, &first).unwrap(), Published::First);
     assert_eq!(store.publish(&action, &second).unwrap(), Published::Adopted(first.clone()));
     assert_eq!(store.result(&action), Some(first.clone()));
-    fs::remove_file(object_path(&store, &first.outputs["out0"].digest)).unwrap();
+    fs::remove_file(object_path(&store, &first.outputs.get("out0").unwrap().digest)).unwrap();
     assert_eq!(store.result(&action), None);
     assert_eq!(store.recorded_result(&action), Some(first));
     assert_eq!(store.publish(&action, &second).unwrap(), Published::First);

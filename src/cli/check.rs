@@ -19,7 +19,7 @@ pub struct Check {
 pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
     let (_, graph, _) = args.source.read(context)?;
     let seeds: BTreeSet<u64> = graph.trials.iter().map(|trial| trial.seed).collect();
-    let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| instance.stage.as_str()).collect();
+    let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| &*instance.stage).collect();
     let counts = [
         (stages.len(), "stage"),
         (graph.axes.len(), "axis"),

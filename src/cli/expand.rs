@@ -87,7 +87,7 @@ struct Point<'a> {
 fn points(graph: &Graph) -> Vec<Point<'_>> {
     let mut points: Vec<Point<'_>> = Vec::new();
     for trial in &graph.trials {
-        match points.last_mut().filter(|last| last.values == trial.point) {
+        match points.last_mut().filter(|last| *last.values == *trial.point) {
             Some(last) => last.seeds.push(trial.seed),
             None => points.push(Point { values: &trial.point, seeds: vec![trial.seed] }),
         }
@@ -166,12 +166,12 @@ fn instance_json(graph: &Graph, id: InstanceId) -> Value {
         (axis.name.clone(), json!(axis.labels[value]))
     });
     let inputs = instance.inputs.iter().map(|(port, wire)| {
-        let source = json!({ "instance": graph.instance_name(wire.from), "output": wire.output });
-        (port.clone(), source)
+        let source = json!({ "instance": graph.instance_name(wire.from), "output": &*wire.output });
+        (port.to_string(), source)
     });
     json!({
         "name": graph.instance_name(id),
-        "stage": instance.stage,
+        "stage": &*instance.stage,
         "kind": instance.params.kind(),
         "axes": axes.collect::<Map<String, Value>>(),
         "seed": instance.seed,

@@ -92,7 +92,7 @@ fn outputs(
 fn file_name(project: &Project, id: InstanceId, port: &Port) -> String {
     let instance = project.graph.instance_name(id).replace(['/', '\0'], "_");
     let extension = port.kind.extension();
-    let told = port.name == project.graph.instance(id).stage || port.name == extension;
+    let told = *port.name == *project.graph.instance(id).stage || port.name == extension;
     let output = if told { String::new() } else { format!(".{}", port.name) };
     format!("{instance}{output}.{extension}")
 }

@@ -72,7 +72,7 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     for id in graph.ids() {
         let stage = &graph.instance(id).stage;
         let at = *places.entry(stage).or_insert_with(|| {
-            tallies.push(Tally { stage: stage.clone(), ..Tally::default() });
+            tallies.push(Tally { stage: stage.to_string(), ..Tally::default() });
             tallies.len() - 1
         });
         match plan.state(id) {

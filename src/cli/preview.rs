@@ -36,10 +36,12 @@ pub fn preview(args: &Preview, context: &mut Context<'_>) -> Result<u8, Failure>
             missing.push(project.graph.instance_name(wire.from));
             continue;
         };
-        let verified = project.store.verified(&result.outputs[&wire.output].digest);
+        let verified = project.store.verified(
+            &result.outputs.get(&*wire.output).expect("a result has what its stage declares").digest,
+        );
         let path = verified
             .map_err(|error| Failure::new(exit::STORE, format!("{error}; `ablate run` makes it again")))?;
-        files.inputs.insert(port.clone(), path);
+        files.inputs.insert(port.to_string(), path);
     }
     let seed = instance.seed.filter(|_| instance.params.seeded()).unwrap_or(0);
     let mut unheard = |_| {};

@@ -80,7 +80,7 @@ fn tables(results: &Results) -> Result<Vec<Table>, Failure> {
 /// `9 stages, 41 instances, 12 trials; all done`, or how many are missing, running or failed.
 fn summary(results: &Results) -> String {
     let graph = &results.project.graph;
-    let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| instance.stage.as_str()).collect();
+    let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| &*instance.stage).collect();
     let (mut missing, mut running, mut failed) = (0, 0, 0);
     for id in graph.ids() {
         match results.outcome(id) {
@@ -103,7 +103,7 @@ fn by_stage(graph: &Graph) -> Vec<(&str, Vec<InstanceId>)> {
     let mut stages: Vec<(&str, Vec<InstanceId>)> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for id in graph.ids() {
-        let stage = graph.instance(id).stage.as_str();
+        let stage = &*graph.instance(id).stage;
         let at = *known.entry(stage).or_insert_with(|| {
             stages.push((stage, Vec::new()));
             stages.len() - 1

@@ -45,7 +45,7 @@ impl Part {
                 .iter()
                 .flat_map(|table| table.cells.iter().map(|(_, cell)| cell.metric.stage.clone()))
                 .collect();
-            project.graph = project.graph.only(|graph, id| stages.contains(&graph.instance(id).stage));
+            project.graph = project.graph.only(|graph, id| stages.contains(&*graph.instance(id).stage));
         }
         if !self.only.is_empty() {
             let globs: Vec<WildMatch> = self.only.iter().map(|glob| WildMatch::new(glob)).collect();
@@ -72,7 +72,7 @@ pub fn instances(graph: &Graph, text: &str) -> Result<Vec<InstanceId>, Failure> 
     };
     let matches = |id: &InstanceId| {
         let values = values(graph, *id);
-        graph.instance(*id).stage == stage
+        &*graph.instance(*id).stage == stage
             && wanted.iter().all(|value| values.iter().any(|known| known == value))
             || graph.instance_name(*id) == text
     };
@@ -93,11 +93,12 @@ fn values(graph: &Graph, id: InstanceId) -> Vec<String> {
 fn unknown(graph: &Graph, text: &str, stage: &str) -> String {
     let of_stage: Vec<String> = graph
         .ids()
-        .filter(|id| graph.instance(*id).stage == stage)
+        .filter(|id| &*graph.instance(*id).stage == stage)
         .map(|id| graph.instance_name(id))
         .collect();
     let (what, mut names) = if of_stage.is_empty() {
-        let mut stages: Vec<String> = graph.instances.iter().map(|instance| instance.stage.clone()).collect();
+        let mut stages: Vec<String> =
+            graph.instances.iter().map(|instance| instance.stage.to_string()).collect();
         stages.sort();
         stages.dedup();
         ("stages", stages)

@@ -90,7 +90,7 @@ fn instance(project: &Project, plan: &Plan, id: InstanceId) -> Result<String, Fa
     let inputs = |id: InstanceId| {
         let inputs = project.graph.instance(id).inputs.iter().map(|(port, wire)| {
             let kind = project.graph.instance(wire.from).params.kind();
-            let object = plan.state(wire.from).result().and_then(|result| result.outputs.get(&wire.output));
+            let object = plan.state(wire.from).result().and_then(|result| result.outputs.get(&*wire.output));
             let content = object.map_or("not made yet".to_owned(), |object| content(&project.store, object));
             let name = project.graph.instance_name(wire.from);
             Source {

@@ -85,7 +85,7 @@ fn cost_in_words(graph: &Graph, forecast: &Forecast, id: InstanceId) -> String {
     let stale = graph.descendants(&[id]);
     let mut by_stage: Vec<(&str, usize)> = Vec::new();
     for instance in stale.iter().map(|&id| graph.instance(id)) {
-        match by_stage.iter_mut().find(|(stage, _)| *stage == instance.stage) {
+        match by_stage.iter_mut().find(|(stage, _)| **stage == *instance.stage) {
             Some((_, count)) => *count += 1,
             None => by_stage.push((&instance.stage, 1)),
         }

@@ -1,6 +1,7 @@
 //! A run that goes on: what is known of each instance, and what follows from what happens.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ablate_stage::Device;
@@ -46,7 +47,7 @@ pub struct Run<'a> {
     /// Instances of which it was told that another run performs them.
     told_of_others: BTreeSet<InstanceId>,
     /// Stages whose declared resources were found to be wrong, and told so.
-    advised: BTreeSet<String>,
+    advised: BTreeSet<Arc<str>>,
 }
 
 /// What is known of an instance.
@@ -198,7 +199,7 @@ impl<'a> Run<'a> {
     fn resolve(&mut self, id: InstanceId) -> Result<scheduler::Event, ExecuteError> {
         let planned = std::mem::replace(&mut self.planned[id.0], State::Pending(Vec::new()));
         if let State::Hit(_, result) = planned {
-            self.known[id.0].result = Some(result);
+            self.known[id.0].result = Some(*result);
             return Ok(scheduler::Event::Cached(id));
         }
         let manifest = self.keys.manifest(id, |from| self.known[from.0].result.as_ref());
@@ -354,7 +355,7 @@ impl<'a> Run<'a> {
     fn advise(&mut self, id: InstanceId, peak_mib: u64) {
         let instance = self.graph.instance(id);
         let declared = instance.request.memory_mib;
-        if declared > 0 && peak_mib > declared && self.advised.insert(instance.stage.clone()) {
+        if declared > 0 && peak_mib > declared && self.advised.insert(Arc::clone(&instance.stage)) {
             let gib = |mib: u64| (mib as f64 / 1024.0 * 10.0).ceil() / 10.0;
             let text = format!(
                 "it took up {} GiB of memory and declares {:.1}: write `resources: (memory_gib: {:.1})`",

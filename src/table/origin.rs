@@ -88,7 +88,7 @@ impl Origins {
                 }
                 Outcome::Missing | Outcome::Running | Outcome::Failed => ("", Vec::new()),
             };
-            let key = (sources, instance.stage.as_str(), family, caveats);
+            let key = (sources, &*instance.stage, family, caveats);
             let index = match known.get(&key) {
                 Some(&index) => index,
                 None => {

@@ -1,10 +1,11 @@
 //! Killed, or failing, before or after any change to the disk: the store is valid, and going on completes the work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use super::child;
@@ -54,7 +55,7 @@ fn perform(store: &Store, name: &str) -> Result<(), StoreError> {
     fs::create_dir_all(store.scratch(&action)).unwrap();
     fs::write(store.scratch(&action).join("checkpoint"), "7").unwrap();
     let _pin = store.pin()?;
-    let mut outputs = BTreeMap::new();
+    let mut outputs = LiteMap::new();
     for index in 0..2 {
         let path = attempt.path().join("out");
         fs::write(&path, output(name, index)).unwrap();
@@ -63,7 +64,7 @@ fn perform(store: &Store, name: &str) -> Result<(), StoreError> {
         }
         outputs.insert(format!("out{index}"), store.insert_file(&path)?);
     }
-    let result = ActionResult { outputs, metrics: BTreeMap::new(), provenance: Provenance::default() };
+    let result = ActionResult { outputs, metrics: LiteMap::new(), provenance: Provenance::default() };
     store.publish(&action, &result)?;
     store.clear_scratch(&action)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use litemap::LiteMap;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,7 @@ fn action(name: u8) -> ActionDigest {
 
 fn result_of(of: &[u8]) -> ActionResult {
     let outputs = of.iter().enumerate().map(|(index, &name)| (format!("out{index}"), object(name))).collect();
-    let metrics = BTreeMap::from([("accuracy".to_owned(), 0.1 + 0.2)]);
+    let metrics = LiteMap::from_iter([("accuracy".to_owned(), 0.1 + 0.2)]);
     ActionResult { outputs, metrics, provenance: Provenance::default() }
 }
 

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::SystemTime;
 
 use ablate_cache::{ActionDigest, ActionResult, Digest, Object, Provenance, Store, StoreError};
+use litemap::LiteMap;
 use tempfile::TempDir;
 
 /// An empty store, in a folder that goes with the first of the two.
@@ -52,11 +52,11 @@ pub fn perform(store: &Store, name: &str, outputs: &[&[u8]]) -> Result<ActionRes
         })?;
     }
     let _pin = store.pin()?;
-    let mut objects: BTreeMap<String, Object> = BTreeMap::new();
+    let mut objects: LiteMap<String, Object> = LiteMap::new();
     for (index, path) in paths.iter().enumerate() {
         objects.insert(format!("out{index}"), store.insert_file(path)?);
     }
-    let metrics = BTreeMap::from([("accuracy".to_owned(), 0.5)]);
+    let metrics = LiteMap::from_iter([("accuracy".to_owned(), 0.5)]);
     let result = ActionResult { outputs: objects, metrics, provenance: Provenance::default() };
     store.publish(&action, &result)?;
     Ok(result)

@@ -173,7 +173,7 @@ impl Stage<'_> {
         let (mut open, mut known, mut found) = (vec![id], BTreeSet::from([id]), BTreeSet::new());
         while let Some(id) = open.pop() {
             for Wire { from, output } in graph.instance(id).inputs.values() {
-                found.extend(self.classes.get(&(*from, output.clone())));
+                found.extend(self.classes.get(&(*from, output.to_string())));
                 if known.insert(*from) {
                     open.push(*from);
                 }

@@ -1,12 +1,13 @@
 //! Convolution, batch norm and ReLU: one layer, computed in one of two ways.
 //!
 //! Burn's processor backend computes a convolution's weight gradient as a convolution whose kernel is the output
-//! gradient, which leaves matrix products of nine columns. On the processor the layer is therefore one operation: im2col
-//! and a matrix product, forward and backward, with the batch norm and the ReLU fused. Work is split by the shape alone,
+//! gradient, which leaves matrix products of nine columns. On the processor the layer is therefore one operation of ours,
+//! forward and backward, with the batch norm and the ReLU fused. Work is split by the shape alone,
 //! and partial sums are added in a fixed order, so results do not depend on the number of threads. On other devices it is
 //! burn's own operations, one after the other.
 
-mod kernel;
+mod convolution;
+mod norm;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -21,7 +22,7 @@ use burn::tensor::{Device as BurnDevice, TensorData};
 use crate::layers::{BatchNorm, Conv2d};
 use crate::weights::{Mode, Weights};
 
-pub use kernel::Geometry;
+pub use convolution::Geometry;
 
 /// A convolution and the batch norm of its output.
 #[derive(Clone, Debug)]
@@ -204,8 +205,8 @@ impl ConvNormOps for Flex {
         relu: bool,
     ) -> Primitive {
         let [x, weight, scale, shift] = [x, weight, scale, shift].map(|tensor| tensor.to_contiguous());
-        let mut y = kernel::convolve(&geometry, elements(&x), elements(&weight));
-        kernel::affine(&mut y, elements(&scale), elements(&shift), relu);
+        let mut y = convolution::convolve(&geometry, elements(&x), elements(&weight));
+        norm::affine(&mut y, elements(&scale), elements(&shift), relu);
         primitive(y, geometry.output_shape())
     }
 }
@@ -228,11 +229,11 @@ fn forward(
     epsilon: f64,
     relu: bool,
 ) -> (Primitive, Saved) {
-    let convolved = kernel::convolve(&geometry, elements(x), elements(weight));
-    let (mean, variance) = kernel::moments(&convolved, geometry.output);
-    let y = kernel::normalise(
+    let convolved = convolution::convolve(&geometry, elements(x), elements(weight));
+    let (mean, variance) = norm::moments(&convolved, geometry.output);
+    let y = norm::normalise(
         &convolved,
-        &kernel::Norm {
+        &norm::Norm {
             mean: &mean,
             variance: &variance,
             scale: elements(scale),
@@ -264,23 +265,19 @@ impl Backward<Flex, 4> for ConvNormBackward {
 
     fn backward(self, ops: Ops<State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let [x_node, weight_node, scale_node, shift_node] = ops.parents;
-        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let dy = gradients.consume::<Flex>(&ops.node).into_data().try_into_vec::<f32>();
+        let mut dy = dy.expect("the processor computes in f32");
         let State { x, weight, scale, shift, saved, geometry, epsilon, relu } = ops.state;
-        let norm = kernel::Norm {
+        let norm = norm::Norm {
             mean: &saved.mean,
             variance: &saved.variance,
             scale: elements(&scale),
             shift: elements(&shift),
             epsilon,
         };
-        let through_norm = kernel::normalise_backward(&saved.convolved, elements(&dy), &norm, relu);
-        let (dx, dw) = kernel::convolve_backward(
-            &geometry,
-            elements(&x),
-            elements(&weight),
-            &through_norm.convolved,
-            x_node.is_some(),
-        );
+        let through_norm = norm::normalise_backward(&saved.convolved, &mut dy, &norm, relu);
+        let (dx, dw) =
+            convolution::convolve_backward(&geometry, elements(&x), elements(&weight), &dy, x_node.is_some());
         if let (Some(node), Some(dx)) = (x_node, dx) {
             gradients.register::<Flex>(node.id, primitive(dx, geometry.input_shape()));
         }

@@ -95,38 +95,58 @@ fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     }
     let range = f32::from(high - low);
     let saturation = range / f32::from(high);
-    let [r, g, b] = [red, green, blue].map(|value| f32::from(high - value) / range);
-    let sixths = if red == high {
-        b - g
+    // Chosen without a branch, which would be mispredicted at every edge.
+    let (sixth, from, to) = if red == high {
+        (0.0, blue, green)
     } else if green == high {
-        2.0 + r - b
+        (2.0, red, blue)
     } else {
-        4.0 + g - r
+        (4.0, green, red)
     };
+    let [from, to] = [from, to].map(|value| f32::from(high - value) / range);
+    let sixths = sixth + from - to;
     // From -1/6 up to 5/6 of the circle; Pillow takes the remainder of one more.
     let turns = f64::from(sixths) / 6.0 + 1.0;
     let hue = (if turns < 1.0 { turns } else { turns - 1.0 }) as f32;
     [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, high]
 }
 
+/// By hue: which sixth of the circle it is in, and where in that.
+const SIXTHS: [(usize, f64); 256] = {
+    let mut sixths = [(0, 0.0); 256];
+    let mut hue = 0;
+    while hue < 256 {
+        let place = hue as f64 * 6.0 / 255.0;
+        let sixth = place as usize;
+        sixths[hue] = (sixth % 6, (place - sixth as f64) as f32 as f64);
+        hue += 1;
+    }
+    sixths
+};
+
+/// By saturation: its part of the greatest.
+const STRENGTHS: [f64; 256] = {
+    let mut strengths = [0.0; 256];
+    let mut saturation = 0;
+    while saturation < 256 {
+        strengths[saturation] = (saturation as f32 / 255.0) as f64;
+        saturation += 1;
+    }
+    strengths
+};
+
+/// By sixth: which of the value, p, q and t of Pillow's program is red, green and blue.
+const CHANNELS: [[usize; 3]; 6] = [[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]];
+
 fn to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     if saturation == 0 {
         return [value; 3];
     }
-    let sixths = f64::from(hue) * 6.0 / 255.0;
-    let sector = sixths as u32;
-    let fraction = f64::from((sixths - f64::from(sector)) as f32);
-    let strength = f64::from(f32::from(saturation) / 255.0);
+    let (sixth, fraction) = SIXTHS[usize::from(hue)];
+    let strength = STRENGTHS[usize::from(saturation)];
     let faded = |by: f64| (f64::from(value) * (1.0 - by) + 0.5) as u8;
     let (p, q, t) = (faded(strength), faded(strength * fraction), faded(strength * (1.0 - fraction)));
-    match sector % 6 {
-        0 => [value, t, p],
-        1 => [q, value, p],
-        2 => [p, value, t],
-        3 => [p, q, value],
-        4 => [t, p, value],
-        _ => [value, p, q],
-    }
+    CHANNELS[sixth].map(|channel| [value, p, q, t][channel])
 }
 
 fn look_up(image: &mut Image, channel: usize, table: &[u8; 256]) {

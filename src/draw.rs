@@ -103,7 +103,12 @@ impl Drawing {
         for (to, (stage, ids)) in members.iter().enumerate() {
             for source in sources(graph, ids) {
                 let maker = graph.instance(
-                    graph.instance(source.ids[0]).inputs.get(&*source.port).expect("it is fed").from,
+                    graph
+                        .instance(source.ids[0])
+                        .inputs
+                        .get(&*source.port)
+                        .expect("a source names a port it feeds")
+                        .from,
                 );
                 let from = index[&*maker.stage];
                 let when = (source.ids.len() < ids.len()).then(|| when(pipeline, graph, stage, ids, &source));
@@ -294,7 +299,7 @@ fn when(pipeline: &Pipeline, graph: &Graph, stage: &str, ids: &[InstanceId], sou
 /// An input of an instance.
 fn wire(graph: &Graph, id: InstanceId, port: &str, when: Option<When>) -> Wire {
     let consumer = graph.instance(id);
-    let source = consumer.inputs.get(port).expect("it is fed");
+    let source = consumer.inputs.get(port).expect("the port is wired");
     let (outputs, inputs) = (graph.instance(source.from).params.outputs(), consumer.params.inputs());
     let kind = outputs.iter().find(|output| *output.name == *source.output).map(|output| output.kind);
     let kind = kind.expect("a wire names an output of its source");

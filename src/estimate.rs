@@ -288,7 +288,7 @@ fn pace(first: Mark, last: Mark) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use litemap::LiteMap;
+    use std::collections::BTreeMap;
 
     use ablate_stage::Progress;
     use ablate_stage::cache::ActionDigest;
@@ -328,7 +328,7 @@ mod tests {
     }
 
     fn finished(instance: &str, duration_ms: u64) -> Event {
-        let metrics = LiteMap::new();
+        let metrics = BTreeMap::new();
         Event::Finished { instance: instance.to_owned(), action: action(), duration_ms, metrics }
     }
 

@@ -163,8 +163,6 @@ impl<'a> Builder<'a> {
             }
             let values: Arc<[Option<usize>]> = point.as_slice().into();
             self.push_trial(&values, first, &model);
-            self.instances.reserve(others.len() * order.len());
-            self.levels.reserve(others.len() * order.len());
             for (place, &seed) in others.iter().enumerate() {
                 let mut built: Built = vec![None; self.names.len()];
                 for &stage in order.iter() {

@@ -4,7 +4,7 @@
 //! happen. Progress bars, `ablate log` and the tests read these entries and nothing else. A reader takes what is whole: a
 //! run that was killed may have left half a line at the end. Run names sort by time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -13,7 +13,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ablate_stage::Progress;
 use ablate_stage::cache::{ActionDigest, Digest};
-use litemap::LiteMap;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +153,7 @@ pub enum Event {
         /// Wall time, milliseconds.
         duration_ms: u64,
         /// Metric name → value.
-        metrics: LiteMap<String, f64>,
+        metrics: BTreeMap<String, f64>,
     },
     /// The result was found once the inputs were known, or was made by another instance or another run meanwhile.
     Cached {

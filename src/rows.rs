@@ -76,7 +76,7 @@ pub struct Rows {
     pub metrics: Vec<MetricRef>,
     /// The stages that report them, each once.
     pub stages: Vec<String>,
-    /// The rows, each point and seed once.
+    /// The rows, one for each set of instances that report.
     pub rows: Vec<Row>,
 }
 
@@ -98,7 +98,6 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
     for trial in &graph.trials {
         let instances: Vec<Option<InstanceId>> =
             stages.iter().map(|stage| trial.instances.get(stage.as_str()).copied()).collect();
-        // What reports is the same where all that reaches it is.
         if instances.iter().all(Option::is_none) || !seen.insert(instances.clone()) {
             continue;
         }

@@ -2,8 +2,8 @@
 //! the record itself is blamed for what is wrong with it.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -73,9 +73,6 @@ fn regular(file: File) -> io::Result<Found<File>> {
 
 /// Tells errors that come from the file from those that do not.
 fn blame<T>(error: io::Error) -> io::Result<Found<T>> {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Ok(Found::Damaged(Fault::OtherBytes));
-    }
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Absent),
         Some(Errno::LOOP) => Ok(Found::Damaged(Fault::NotAFile("a symlink"))),
@@ -90,30 +87,30 @@ fn blame<T>(error: io::Error) -> io::Result<Found<T>> {
 /// # Errors
 /// As [`open`].
 pub fn text(path: &Path, max: u64) -> io::Result<Found<String>> {
-    read(path, max, |text| Found::Whole(text.to_owned()))
+    open(path)?.and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(max).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), Found::Whole))
+    })
 }
 
-/// What `reader` makes of the text of the file at `path`; more than `max` bytes are not a record.
+/// What `reader`, which knows whether a text is whole, makes of the file at `path`; more than `max` bytes are not a record.
 ///
 /// # Errors
 /// As [`open`].
 pub fn read<T>(path: &Path, max: u64, reader: impl Fn(&str) -> Found<T>) -> io::Result<Found<T>> {
-    let reader = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(Found::Damaged(Fault::OtherBytes), &reader);
-    open_any(path)?.and_then(|mut file| {
-        // A plan is mostly these reads. Most records are short and whole: they come with one call, and nothing more is asked.
+    // A plan is mostly these reads. Most records are short and whole: they come with one call, and nothing more is asked. Of
+    // what is no file, nothing is read at a place.
+    if let Found::Whole(file) = open_any(path)? {
         let mut short = [0; SHORT];
-        if let Ok(len @ 1..SHORT) = file.read(&mut short)
-            && let whole @ Found::Whole(_) = reader(&short[..len])
+        if let Ok(len @ 1..SHORT) = file.read_at(&mut short, 0)
+            && let Ok(text) = std::str::from_utf8(&short[..len])
+            && let whole @ Found::Whole(_) = reader(text)
         {
             return Ok(whole);
         }
-        regular(file)?.and_then(|mut file| {
-            let mut bytes = Vec::new();
-            file.rewind()?;
-            file.take(max).read_to_end(&mut bytes)?;
-            Ok(reader(&bytes))
-        })
-    })
+    }
+    text(path, max)?.and_then(|text| Ok(reader(&text)))
 }
 
 /// More bytes than most records have.

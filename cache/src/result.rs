@@ -12,8 +12,10 @@ use crate::{ActionDigest, Digest, Object};
 #[serde(deny_unknown_fields)]
 pub struct ActionResult {
     /// Output port → object.
+    #[serde(with = "map")]
     pub outputs: LiteMap<String, Object>,
     /// Metric name → value; finite.
+    #[serde(with = "map")]
     pub metrics: LiteMap<String, f64>,
     /// How it came about; never part of a key.
     pub provenance: Provenance,
@@ -42,6 +44,47 @@ impl ActionResult {
         }
         serde_json::from_str(body)
             .map_or_else(|error| Found::Damaged(Fault::Malformed(error.to_string())), Found::Whole)
+    }
+}
+
+/// Small maps as maps, which `litemap` writes as lists where they are empty.
+mod map {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use litemap::LiteMap;
+    use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+    use serde::ser::{Serialize, Serializer};
+
+    pub fn serialize<V: Serialize, S: Serializer>(
+        map: &LiteMap<String, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map)
+    }
+
+    pub fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<LiteMap<String, V>, D::Error> {
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+
+    struct Entries<V>(PhantomData<V>);
+
+    impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+        type Value = LiteMap<String, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = LiteMap::new();
+            while let Some((name, value)) = entries.next_entry()? {
+                map.insert(name, value);
+            }
+            Ok(map)
+        }
     }
 }
 
@@ -78,4 +121,38 @@ pub enum Published {
     First,
     /// Another was there before: it stands, and is to be used in place of ours.
     Adopted(ActionResult),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs before and after this one read the records of a store of this format.
+    #[test]
+    fn the_text_of_a_record_is_golden() {
+        let object = Object { digest: Digest::of_bytes(b"abc"), size: 3 };
+        let provenance = Provenance { device: "cpu".to_owned(), ..Provenance::default() };
+        let body = |result: &ActionResult| {
+            let action = ActionDigest::of_manifest("m");
+            let record = result.to_record(&action);
+            assert!(
+                matches!(ActionResult::from_record(&record, &action), Found::Whole(read) if read == *result)
+            );
+            record.split_once('\n').unwrap().1.to_owned()
+        };
+        let circumstances = r#""provenance":{"host":"","device":"cpu","threads":0,"started_unix_ms":0,"duration_ms":0,"peak_memory_mib":0,"version":""}"#;
+        let (outputs, metrics) = (LiteMap::new(), LiteMap::new());
+        let empty = ActionResult { outputs, metrics, provenance: provenance.clone() };
+        assert_eq!(body(&empty), format!(r#"{{"outputs":{{}},"metrics":{{}},{circumstances}}}"#));
+        let outputs = LiteMap::from_iter([("out".to_owned(), object)]);
+        let metrics = LiteMap::from_iter([("b".to_owned(), 0.5), ("a".to_owned(), 1.0)]);
+        let whole = ActionResult { outputs, metrics, provenance };
+        let digest = object.digest;
+        assert_eq!(
+            body(&whole),
+            format!(
+                r#"{{"outputs":{{"out":{{"digest":"{digest}","size":3}}}},"metrics":{{"a":1.0,"b":0.5}},{circumstances}}}"#
+            )
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Whatever happens to a record on the disk is found, is not handed out, and is mended by making it again.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -154,6 +155,21 @@ fn a_symlink_is_not_followed_even_to_the_right_bytes() {
 #[test]
 fn a_pipe_in_a_records_place_is_found_and_keeps_nobody_waiting() {
     check(|path| replace(path, |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())));
+}
+
+#[test]
+fn a_pipe_is_no_record_whatever_is_written_into_it() {
+    let pipes = Mutex::new(Vec::new());
+    check(|path| {
+        let bytes = fs::read(path).unwrap();
+        replace(path, |path| {
+            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+            let mut pipe = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+            // A pipe holds no more of it than this without somebody who reads.
+            pipe.write_all(&bytes[..bytes.len().min(4096)]).unwrap();
+            pipes.lock().unwrap().push(pipe);
+        })
+    });
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use ablate_stage::cache::{ActionDigest, Store};
 use clap::Args;
-use litemap::LiteMap;
 
 use super::project::store_here;
 use super::{Context, Failure, exit};
@@ -43,7 +42,7 @@ enum End {
 struct Member {
     action: Option<ActionDigest>,
     end: End,
-    metrics: LiteMap<String, f64>,
+    metrics: BTreeMap<String, f64>,
 }
 
 /// Compares two runs by their journals and what the store has of their actions.
@@ -68,7 +67,8 @@ type Members = BTreeMap<String, Member>;
 fn members(store: &Store, run: &str) -> std::io::Result<Members> {
     let mut members = Members::new();
     let mut came = |instance: String, known: Option<ActionDigest>, end, metrics| {
-        let member = members.entry(instance).or_insert(Member { action: None, end, metrics: LiteMap::new() });
+        let member =
+            members.entry(instance).or_insert(Member { action: None, end, metrics: BTreeMap::new() });
         member.action = known.or(member.action);
         member.end = end;
         member.metrics = metrics;
@@ -77,18 +77,18 @@ fn members(store: &Store, run: &str) -> std::io::Result<Members> {
         match entry.event {
             Event::Hits { listing } => {
                 for (instance, action) in runs::hits(store, &listing) {
-                    came(instance, Some(action), End::Done, LiteMap::new());
+                    came(instance, Some(action), End::Done, BTreeMap::new());
                 }
             }
             Event::Planned { instance, action, .. } => {
-                came(instance, action, End::Unfinished, LiteMap::new());
+                came(instance, action, End::Unfinished, BTreeMap::new());
             }
             Event::Finished { instance, action, metrics, .. } => {
                 came(instance, Some(action), End::Done, metrics);
             }
-            Event::Cached { instance, action } => came(instance, Some(action), End::Done, LiteMap::new()),
-            Event::Failed { instance, action, .. } => came(instance, action, End::Failed, LiteMap::new()),
-            Event::Skipped { instance, .. } => came(instance, None, End::Skipped, LiteMap::new()),
+            Event::Cached { instance, action } => came(instance, Some(action), End::Done, BTreeMap::new()),
+            Event::Failed { instance, action, .. } => came(instance, action, End::Failed, BTreeMap::new()),
+            Event::Skipped { instance, .. } => came(instance, None, End::Skipped, BTreeMap::new()),
             Event::RunStarted { .. }
             | Event::Ordered { .. }
             | Event::Added { .. }
@@ -105,7 +105,7 @@ fn members(store: &Store, run: &str) -> std::io::Result<Members> {
     }
     for member in members.values_mut().filter(|member| member.end == End::Done) {
         if let Some(result) = member.action.and_then(|action| store.recorded_result(&action)) {
-            member.metrics = result.metrics;
+            member.metrics = result.metrics.into_iter().collect();
         }
     }
     Ok(members)

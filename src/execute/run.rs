@@ -342,7 +342,7 @@ impl<'a> Run<'a> {
                     instance: self.name(id),
                     action,
                     duration_ms: result.provenance.duration_ms,
-                    metrics: result.metrics.clone(),
+                    metrics: result.metrics.clone().into_iter().collect(),
                 };
                 self.tell(event);
             } else {

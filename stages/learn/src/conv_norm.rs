@@ -18,6 +18,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device as BurnDevice, TensorData};
+use pulp::Arch;
 
 use crate::layers::{BatchNorm, Conv2d};
 use crate::weights::{Mode, Weights};
@@ -205,7 +206,7 @@ impl ConvNormOps for Flex {
         relu: bool,
     ) -> Primitive {
         let [x, weight, scale, shift] = [x, weight, scale, shift].map(|tensor| tensor.to_contiguous());
-        let mut y = convolution::convolve(&geometry, elements(&x), elements(&weight));
+        let mut y = convolution::convolve(Arch::new(), &geometry, elements(&x), elements(&weight));
         norm::affine(&mut y, elements(&scale), elements(&shift), relu);
         primitive(y, geometry.output_shape())
     }
@@ -229,7 +230,7 @@ fn forward(
     epsilon: f64,
     relu: bool,
 ) -> (Primitive, Saved) {
-    let convolved = convolution::convolve(&geometry, elements(x), elements(weight));
+    let convolved = convolution::convolve(Arch::new(), &geometry, elements(x), elements(weight));
     let (mean, variance) = norm::moments(&convolved, geometry.output);
     let y = norm::normalise(
         &convolved,
@@ -276,8 +277,14 @@ impl Backward<Flex, 4> for ConvNormBackward {
             epsilon,
         };
         let through_norm = norm::normalise_backward(&saved.convolved, &mut dy, &norm, relu);
-        let (dx, dw) =
-            convolution::convolve_backward(&geometry, elements(&x), elements(&weight), &dy, x_node.is_some());
+        let (dx, dw) = convolution::convolve_backward(
+            Arch::new(),
+            &geometry,
+            elements(&x),
+            elements(&weight),
+            &dy,
+            x_node.is_some(),
+        );
         if let (Some(node), Some(dx)) = (x_node, dx) {
             gradients.register::<Flex>(node.id, primitive(dx, geometry.input_shape()));
         }

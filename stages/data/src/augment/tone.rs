@@ -95,7 +95,6 @@ fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     }
     let range = f32::from(high - low);
     let saturation = range / f32::from(high);
-    // Chosen without a branch, which would be mispredicted at every edge.
     let (sixth, from, to) = if red == high {
         (0.0, blue, green)
     } else if green == high {
@@ -112,7 +111,7 @@ fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
 }
 
 /// By hue: which sixth of the circle it is in, and where in that.
-const SIXTHS: [(usize, f64); 256] = {
+static SIXTHS: [(usize, f64); 256] = {
     let mut sixths = [(0, 0.0); 256];
     let mut hue = 0;
     while hue < 256 {
@@ -125,7 +124,7 @@ const SIXTHS: [(usize, f64); 256] = {
 };
 
 /// By saturation: its part of the greatest.
-const STRENGTHS: [f64; 256] = {
+static STRENGTHS: [f64; 256] = {
     let mut strengths = [0.0; 256];
     let mut saturation = 0;
     while saturation < 256 {
@@ -136,7 +135,7 @@ const STRENGTHS: [f64; 256] = {
 };
 
 /// By sixth: which of the value, p, q and t of Pillow's program is red, green and blue.
-const CHANNELS: [[usize; 3]; 6] = [[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]];
+static CHANNELS: [[usize; 3]; 6] = [[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]];
 
 fn to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     if saturation == 0 {

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 const DEPTH: usize = 256;
 /// Most parts a weight gradient is summed in.
 const PARTS: usize = 16;
-/// Elements of the windows whose products with a gradient are summed before those of others.
+/// Elements of the windows of a block, in whole lines of pixels: pieces of sums over pixels begin anew with each block. It was
+/// once what was copied of the windows at a time; with another size the last bits of what was trained would be others.
 const BLOCK: usize = 1 << 17;
 /// Output pixels that a thread takes at a time, at least.
 const PIXELS: usize = 256;
@@ -164,16 +165,21 @@ impl Geometry {
         (0..self.window()).map(place).collect()
     }
 
-    /// Output pixels whose products with a gradient are summed before those of others.
+    /// Output pixels of a [block](BLOCK).
     fn block(&self) -> usize {
         let line = self.out(self.width);
         (BLOCK / (line * self.window())).max(1) * line
     }
 }
 
+fn elements(shape: [usize; 4]) -> usize {
+    shape.into_iter().product()
+}
+
 /// The convolution of `x` with `weight`, without bias.
-pub(super) fn convolve(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
-    let arch = Arch::new();
+pub(super) fn convolve(arch: Arch, geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), elements(geometry.input_shape()));
+    assert_eq!(weight.len(), elements(geometry.weight_shape()));
     let mut panels = Panels::zeros(geometry.window(), geometry.output, arch.dispatch(Lanes));
     let places = geometry.weight_places();
     panels.for_each_row(|element, first, values| {
@@ -182,7 +188,7 @@ pub(super) fn convolve(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f3
     });
     let images = PIXELS.div_ceil(geometry.pixels());
     let starts = geometry.starts(images);
-    let mut y = vec![0.0; geometry.output_shape().iter().product()];
+    let mut y = vec![0.0; elements(geometry.output_shape())];
     y.par_chunks_mut(images * geometry.pixels() * geometry.output)
         .zip(x.par_chunks(images * geometry.image()))
         .for_each_init(Vec::new, |padded, (y, images)| {
@@ -195,13 +201,16 @@ pub(super) fn convolve(geometry: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f3
 
 /// The gradients of a convolution: of its input, if `need_input`, and of its weight.
 pub(super) fn convolve_backward(
+    arch: Arch,
     geometry: &Geometry,
     x: &[f32],
     weight: &[f32],
     dy: &[f32],
     need_input: bool,
 ) -> (Option<Vec<f32>>, Vec<f32>) {
-    let arch = Arch::new();
+    assert_eq!(x.len(), elements(geometry.input_shape()));
+    assert_eq!(weight.len(), elements(geometry.weight_shape()));
+    assert_eq!(dy.len(), elements(geometry.output_shape()));
     let lanes = arch.dispatch(Lanes);
     let places = geometry.weight_places();
     let row_of_window = |row: usize| {
@@ -213,7 +222,7 @@ pub(super) fn convolve_backward(
         });
         panels
     };
-    let rows: Vec<Panels> = (0..geometry.kernel).filter(|_| need_input).map(row_of_window).collect();
+    let window_rows: Vec<Panels> = (0..geometry.kernel).filter(|_| need_input).map(row_of_window).collect();
 
     let images = geometry.batch.div_ceil(PARTS).max(1);
     let starts = geometry.starts(images);
@@ -233,16 +242,24 @@ pub(super) fn convolve_backward(
             if need_input {
                 gradient.clear();
                 gradient.resize(padded.len(), 0.0);
-                arch.dispatch(BackwardOfInput { geometry, starts, dy, rows: &rows, dx: gradient });
+                arch.dispatch(BackwardOfInput {
+                    geometry,
+                    starts,
+                    dy,
+                    window_rows: &window_rows,
+                    dx: gradient,
+                });
                 geometry.unpad(gradient, dx);
             }
             dw
         });
     let partial: Vec<Panels> = partial.collect();
     let mut sum = Panels::zeros(geometry.window(), geometry.output, lanes);
-    for part in &partial {
-        sum.values.iter_mut().zip(&part.values).for_each(|(sum, value)| *sum += value);
-    }
+    sum.values.par_chunks_mut(4096).enumerate().for_each(|(at, sum)| {
+        for part in &partial {
+            sum.iter_mut().zip(&part.values[at * 4096..]).for_each(|(sum, value)| *sum += value);
+        }
+    });
     let mut dw = vec![0.0; weight.len()];
     sum.for_each_row(|element, first, values| {
         let weights = dw[places[element]..].iter_mut().step_by(geometry.window()).skip(first);
@@ -296,9 +313,9 @@ impl Panels {
         }
     }
 
-    /// The rows of a panel.
+    /// The rows of a panel, in registers.
     #[inline(always)]
-    fn rows<S: Simd, const N: usize>(&self, panel: Panel) -> &[[S::f32s; N]] {
+    fn registers<S: Simd, const N: usize>(&self, panel: Panel) -> &[[S::f32s; N]] {
         let values = &self.values[panel.begin..][..self.rows * N * S::F32_LANES];
         S::as_simd_f32s(values).0.as_chunks().0
     }
@@ -335,16 +352,21 @@ fn store<S: Simd>(simd: S, to: &mut [f32], values: S::f32s) {
     }
 }
 
-/// Calls a method for tiles of as many rows as there are registers for, and as many registers wide as a panel.
+/// Rows of a tile: as many as there are registers for.
+const fn tile_rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+}
+
+/// Calls a method for tiles of [`tile_rows`], as many registers wide as a panel.
 macro_rules! for_tiles {
     ($simd:ident, $registers:expr, $this:ident.$method:ident($($argument:expr),*)) => {
-        match ($registers, S::REGISTER_COUNT >= 32) {
-            (1, false) => $this.$method::<S, 4, 1>($simd, $($argument),*),
-            (2, false) => $this.$method::<S, 4, 2>($simd, $($argument),*),
-            (_, false) => $this.$method::<S, 4, WIDE>($simd, $($argument),*),
-            (1, true) => $this.$method::<S, 8, 1>($simd, $($argument),*),
-            (2, true) => $this.$method::<S, 8, 2>($simd, $($argument),*),
-            (_, true) => $this.$method::<S, 8, WIDE>($simd, $($argument),*),
+        match ($registers, tile_rows::<S>()) {
+            (1, 8) => $this.$method::<S, 8, 1>($simd, $($argument),*),
+            (2, 8) => $this.$method::<S, 8, 2>($simd, $($argument),*),
+            (_, 8) => $this.$method::<S, 8, WIDE>($simd, $($argument),*),
+            (1, _) => $this.$method::<S, 4, 1>($simd, $($argument),*),
+            (2, _) => $this.$method::<S, 4, 2>($simd, $($argument),*),
+            (_, _) => $this.$method::<S, 4, WIDE>($simd, $($argument),*),
         }
     };
 }
@@ -378,7 +400,7 @@ impl WithSimd for Forward<'_> {
 impl Forward<'_> {
     #[inline(always)]
     fn panel<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, panel: Panel, runs: &[Run]) {
-        let weight = self.weight.rows::<S, N>(panel);
+        let weight = self.weight.registers::<S, N>(panel);
         let is_first = runs[0].element == 0;
         for tile in (0..self.starts.len()).step_by(M) {
             let last = self.starts.len() - 1;
@@ -461,7 +483,7 @@ impl BackwardOfWeight<'_> {
         gradient: &Panels,
         runs: &[Run],
     ) {
-        let dy = &gradient.rows::<S, N>(gradient.panels[panel])[..starts.len()];
+        let dy = &gradient.registers::<S, N>(gradient.panels[panel])[..starts.len()];
         for &Run { element, place, length } in runs {
             let mut done = 0;
             while done < length {
@@ -515,7 +537,7 @@ struct BackwardOfInput<'a> {
     starts: &'a [usize],
     dy: &'a [f32],
     /// By row of the window: the weights by output channel, and element of that row.
-    rows: &'a [Panels],
+    window_rows: &'a [Panels],
     /// With borders; zero before.
     dx: &'a mut [f32],
 }
@@ -527,9 +549,8 @@ impl WithSimd for BackwardOfInput<'_> {
     /// it earlier in their windows, which are therefore gone through from their ends.
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let step = if S::REGISTER_COUNT >= 32 { 8 } else { 4 };
-        for tile in (0..self.starts.len()).step_by(step) {
-            for (row, panels) in self.rows.iter().enumerate().rev() {
+        for tile in (0..self.starts.len()).step_by(tile_rows::<S>()) {
+            for (row, panels) in self.window_rows.iter().enumerate().rev() {
                 for &panel in panels.panels.iter().rev() {
                     for_tiles!(simd, panel.registers, self.tile(tile, row, panel));
                 }
@@ -553,7 +574,7 @@ impl BackwardOfInput<'_> {
         for (m, dy) in dy.iter_mut().enumerate() {
             *dy = &self.dy[last.min(tile + m) * outputs..][..outputs];
         }
-        let weight = &self.rows[row].rows::<S, N>(panel)[..outputs];
+        let weight = &self.window_rows[row].registers::<S, N>(panel)[..outputs];
         let mut totals = [[simd.splat_f32s(0.0); N]; M];
         for begin in (0..outputs).step_by(DEPTH) {
             let mut sums = [[simd.splat_f32s(0.0); N]; M];
@@ -577,6 +598,130 @@ impl BackwardOfInput<'_> {
             for (to, total) in to.zip(totals) {
                 let sum = simd.add_f32s(load(simd, to), total);
                 store(simd, to, sum);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(length: usize, phase: f64) -> Vec<f32> {
+        (0..length).map(|at| (phase + 1.7 * at as f64 + 0.3 * (at as f64).sqrt()).sin() as f32).collect()
+    }
+
+    /// Input, weight, and gradient of the output.
+    fn operands(geometry: &Geometry) -> [Vec<f32>; 3] {
+        let (x, weight) = (elements(geometry.input_shape()), elements(geometry.weight_shape()));
+        [wave(x, 0.1), wave(weight, 0.7), wave(elements(geometry.output_shape()), 0.4)]
+    }
+
+    /// Output, and the gradients of input and weight.
+    fn sums(arch: Arch, geometry: &Geometry) -> [Vec<f32>; 3] {
+        let [x, weight, dy] = operands(geometry);
+        let (dx, dw) = convolve_backward(arch, geometry, &x, &weight, &dy, true);
+        let (none, same) = convolve_backward(arch, geometry, &x, &weight, &dy, false);
+        assert_eq!((none, &same), (None, &dw));
+        [convolve(arch, geometry, &x, &weight), dx.unwrap(), dw]
+    }
+
+    /// Products summed in pieces of [`DEPTH`], one after the other.
+    fn in_pieces(products: &[(f32, f32)]) -> Option<f32> {
+        let piece = |piece: &[(f32, f32)]| piece.iter().fold(0.0f32, |sum, (a, b)| a.mul_add(*b, sum));
+        products.chunks(DEPTH).map(piece).reduce(|sum, piece| sum + piece)
+    }
+
+    /// The same one by one, in the order that the module promises.
+    fn one_by_one(geometry: &Geometry) -> [Vec<f32>; 3] {
+        let Geometry { batch, height, width, input, output, kernel, stride } = *geometry;
+        let [x, weight, dy] = operands(geometry);
+        let [_, lines, line, _] = geometry.output_shape();
+        let pixels: Vec<(usize, usize, usize)> = (0..batch)
+            .flat_map(|image| (0..lines).flat_map(move |y| (0..line).map(move |x| (image, y, x))))
+            .collect();
+        let window: Vec<(usize, usize, usize)> = (0..kernel)
+            .flat_map(|row| (0..kernel).flat_map(move |column| (0..input).map(move |c| (row, column, c))))
+            .collect();
+        // Where in the images an element of the window of a pixel is, but for those outside.
+        let place = |&(image, y, x): &(usize, usize, usize), &(row, column, c): &(usize, usize, usize)| {
+            let y = (y * stride + row).checked_sub(kernel / 2).filter(|&y| y < height)?;
+            let x = (x * stride + column).checked_sub(kernel / 2).filter(|&x| x < width)?;
+            Some(((image * height + y) * width + x) * input + c)
+        };
+        let value = |pixel, element| place(pixel, element).map_or(0.0, |at| x[at]);
+        let place_of_weight = |o: usize, &(row, column, c): &(usize, usize, usize)| {
+            ((o * input + c) * kernel + row) * kernel + column
+        };
+        let mut sums = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; weight.len()]];
+        for (at, pixel) in pixels.iter().enumerate() {
+            for o in 0..output {
+                let product = |element| (value(pixel, element), weight[place_of_weight(o, element)]);
+                let products: Vec<(f32, f32)> = window.iter().map(product).collect();
+                sums[0][at * output + o] = in_pieces(&products).unwrap();
+            }
+            for element in &window {
+                let Some(to) = place(pixel, element) else { continue };
+                let product = |o: usize| (dy[at * output + o], weight[place_of_weight(o, element)]);
+                let products: Vec<(f32, f32)> = (0..output).map(product).collect();
+                sums[1][to] += in_pieces(&products).unwrap();
+            }
+        }
+        let part = batch.div_ceil(PARTS).max(1) * lines * line;
+        for (o, element) in (0..output).flat_map(|o| window.iter().map(move |element| (o, element))) {
+            for part in (0..pixels.len()).step_by(part).map(|at| at..pixels.len().min(at + part)) {
+                let mut sum = 0.0;
+                for block in part.clone().step_by(geometry.block()) {
+                    let block = block..part.end.min(block + geometry.block());
+                    for piece in block.clone().step_by(DEPTH) {
+                        let piece = piece..block.end.min(piece + DEPTH);
+                        let product = |at: usize| (dy[at * output + o], value(&pixels[at], element));
+                        sum += in_pieces(&piece.map(product).collect::<Vec<_>>()).unwrap();
+                    }
+                }
+                sums[2][place_of_weight(o, element)] += sum;
+            }
+        }
+        sums
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn with_fused_products() -> Vec<Arch> {
+        let narrow = pulp::x86::V3::try_new().map(Arch::V3);
+        narrow.into_iter().chain(pulp::x86::V4::try_new().map(Arch::V4)).collect()
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn with_fused_products() -> Vec<Arch> {
+        Vec::new()
+    }
+
+    #[test]
+    fn every_bit_is_as_of_sums_one_by_one_whatever_the_registers() {
+        let of = |batch, side: [usize; 2], channels: [usize; 2], kernel, stride| Geometry {
+            batch,
+            height: side[0],
+            width: side[1],
+            input: channels[0],
+            output: channels[1],
+            kernel,
+            stride,
+        };
+        for geometry in [
+            // More than a piece of a window, of output channels, of pixels; more than a block of pixels.
+            of(3, [5, 4], [30, 44], 3, 2),
+            of(1, [3, 3], [2, 300], 3, 1),
+            of(1, [17, 18], [1, 50], 3, 1),
+            of(2, [16, 16], [100, 3], 3, 1),
+            // A last part that is smaller, and a window wider than an image.
+            of(17, [7, 6], [3, 24], 3, 2),
+            of(2, [2, 3], [9, 17], 7, 2),
+            of(2, [6, 5], [3, 33], 1, 2),
+            of(0, [4, 4], [2, 3], 3, 1),
+        ] {
+            let expected = one_by_one(&geometry);
+            for arch in with_fused_products() {
+                assert_eq!(sums(arch, &geometry), expected, "{geometry:?} on {arch:?}");
             }
         }
     }

@@ -56,14 +56,18 @@ pub fn open(path: &Path) -> io::Result<Found<File>> {
     open_any(path)?.and_then(regular)
 }
 
-/// Opens what is at `path`.
+/// Opens what is at `path`. That a record was read is not recorded: it would make the file system write.
 fn open_any(path: &Path) -> io::Result<Found<File>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_or_else(blame, |file| Ok(Found::Whole(file)))
+    let open = |flags: OFlags| {
+        let flags = (flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        OpenOptions::new().read(true).custom_flags(flags).open(path)
+    };
+    let opened = match open(OFlags::NOATIME) {
+        // Only who owns a file may ask for that.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => open(OFlags::empty()),
+        opened => opened,
+    };
+    opened.map_or_else(blame, |file| Ok(Found::Whole(file)))
 }
 
 fn regular(file: File) -> io::Result<Found<File>> {

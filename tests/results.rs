@@ -533,7 +533,7 @@ fn a_table_of_a_hundred_thousand_results_takes_a_moment() {
         };
         store.publish(&store.put_manifest(&manifest).unwrap(), &result).unwrap();
     }
-    // The disk is at work on what was filled in half a minute for longer than that.
+    // So that the disk is not at work on what was just filled meanwhile.
     rustix::fs::sync();
     for _ in 0..3 {
         let clock = Instant::now();

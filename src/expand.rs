@@ -53,8 +53,9 @@ pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnos
         .map(|(spec, axes)| wire::inputs(&names, &spec.from, axes, &points, &mut wrong))
         .collect();
     let mut builder = Builder::new(pipeline, &stage_axes, &variants, &inputs, wrong);
-    builder.build_trials(&points);
-    let Builder { instances, trials, mut wrong, .. } = builder;
+    let built = builder.build(&points);
+    let (instances, trials) = builder.spread(&built);
+    let mut wrong = builder.wrong;
     let axes = axes_of(pipeline);
     let tables = table::check(pipeline, &axes, &variants, &mut wrong);
     let budget = budget::check(pipeline, &mut wrong);
@@ -77,20 +78,26 @@ fn axes_of(pipeline: &Pipeline) -> Vec<Axis> {
     pipeline.axes.iter().map(axis).collect()
 }
 
-/// A point and the first of its seeds.
+/// A point and its place among all.
 #[derive(Clone, Copy)]
 struct At<'p> {
-    /// The point's place among all.
     index: usize,
     point: &'p Point,
-    seed: u64,
 }
 
-/// The instance of each stage in a trial; `None` where it or an input does not decode.
+/// What the instances of a stage that differ in their seeds alone have in common.
+struct Model {
+    /// That of the first seed; its inputs come from models, by index.
+    instance: Instance,
+    /// Longest way from a source.
+    level: u32,
+    stage: usize,
+}
+
+/// The model of each stage at a point; `None` where it or an input does not decode.
 type Built = Vec<Option<usize>>;
 
-/// Builds each instance once, trial by trial. Seeds change nothing but the seed: an instance of a point's first seed is what those
-/// of the others are made like.
+/// Builds each model once, point by point. Seeds change nothing but the seed, so they come in at the end.
 struct Builder<'a> {
     pipeline: &'a Pipeline,
     variants: &'a [Variants],
@@ -102,14 +109,9 @@ struct Builder<'a> {
     orders: HashMap<Vec<Option<usize>>, Option<Arc<[usize]>>>,
     makers: BTreeMap<ArtifactKind, Vec<&'a str>>,
     names: Vec<Arc<str>>,
-    instances: Vec<Instance>,
-    /// Longest way from a source, and the stage, by instance.
-    levels: Vec<(u32, usize)>,
-    /// Stage, variant, values of its wires' axes, inputs → instance of the first seed.
+    models: Vec<Model>,
+    /// Stage, variant, values of its wires' axes, inputs → model.
     known: HashMap<Box<[u64]>, usize>,
-    /// By instance of the first seed: those of the others, as far as they were built.
-    others: HashMap<usize, Vec<usize>>,
-    trials: Vec<Trial>,
     wrong: Diagnostics,
 }
 
@@ -141,66 +143,25 @@ impl<'a> Builder<'a> {
             orders: HashMap::new(),
             makers,
             names: pipeline.stages.iter().map(|stage| Arc::from(stage.name.text.as_str())).collect(),
-            instances: Vec::new(),
-            levels: Vec::new(),
+            models: Vec::new(),
             known: HashMap::new(),
-            others: HashMap::new(),
-            trials: Vec::new(),
             wrong,
         }
     }
 
-    /// Every point, and every seed of each.
-    fn build_trials(&mut self, points: &[Point]) {
-        let Some((&first, others)) = self.pipeline.seeds.split_first() else { return };
-        self.trials.reserve_exact(points.len() * self.pipeline.seeds.len());
+    /// The models of every point.
+    fn build(&mut self, points: &[Point]) -> Vec<(Arc<[Option<usize>]>, Built)> {
+        let mut all = Vec::with_capacity(points.len());
         for (index, point) in points.iter().enumerate() {
             let Some(order) = self.order(point) else { continue };
-            let at = At { index, point, seed: first };
-            let mut model: Built = vec![None; self.names.len()];
+            let at = At { index, point };
+            let mut built: Built = vec![None; self.names.len()];
             for &stage in order.iter() {
-                model[stage] = self.build_instance(stage, at, &model);
+                built[stage] = self.build_model(stage, at, &built);
             }
-            let values: Arc<[Option<usize>]> = point.as_slice().into();
-            self.push_trial(&values, first, &model);
-            for (place, &seed) in others.iter().enumerate() {
-                let mut built: Built = vec![None; self.names.len()];
-                for &stage in order.iter() {
-                    built[stage] = model[stage].map(|model| self.build_like(model, place, seed, &built));
-                }
-                self.push_trial(&values, seed, &built);
-            }
+            all.push((point.as_slice().into(), built));
         }
-        self.sort_by_level();
-    }
-
-    fn push_trial(&mut self, point: &Arc<[Option<usize>]>, seed: u64, built: &Built) {
-        let instances = self.names.iter().zip(built);
-        let instances =
-            instances.filter_map(|(name, id)| Some((Arc::clone(name), InstanceId((*id)?)))).collect();
-        self.trials.push(Trial { point: Arc::clone(point), seed, instances });
-    }
-
-    /// The instance that is like another of the first seed, in a trial of another seed whose earlier stages are `built`; `place` is
-    /// that seed's among the others.
-    fn build_like(&mut self, model: usize, place: usize, seed: u64, built: &Built) -> usize {
-        if self.instances[model].seed.is_none() {
-            return model;
-        }
-        let others = self.others.entry(model).or_default();
-        if let Some(&id) = others.get(place) {
-            return id;
-        }
-        let mut instance = Instance { seed: Some(seed), ..self.instances[model].clone() };
-        for (_, wire) in &mut instance.inputs {
-            let (_, stage) = self.levels[wire.from.0];
-            wire.from = InstanceId(built[stage].expect("a stage is built after those it takes inputs from"));
-        }
-        self.levels.push(self.levels[model]);
-        self.instances.push(instance);
-        let id = self.instances.len() - 1;
-        others.push(id);
-        id
+        all
     }
 
     fn order(&mut self, point: &Point) -> Option<Arc<[usize]>> {
@@ -214,8 +175,8 @@ impl<'a> Builder<'a> {
         order
     }
 
-    /// The instance of a stage in a trial of the first seed whose earlier stages are `built`.
-    fn build_instance(&mut self, stage: usize, at: At<'_>, built: &Built) -> Option<usize> {
+    /// The model of a stage at a point whose earlier stages are `built`.
+    fn build_model(&mut self, stage: usize, at: At<'_>, built: &Built) -> Option<usize> {
         let variant_index = self.variants[stage].index(at.index);
         let variant = self.variants[stage].get(variant_index)?;
         let mut key = vec![stage as u64, variant_index as u64];
@@ -229,15 +190,15 @@ impl<'a> Builder<'a> {
             return Some(id);
         }
         let instance = self.wire_up(stage, variant, at, built);
-        let sources = instance.inputs.values().map(|wire| self.levels[wire.from.0].0 + 1);
-        self.levels.push((sources.max().unwrap_or(0), stage));
-        self.instances.push(instance);
-        let id = self.instances.len() - 1;
+        let sources = instance.inputs.values().map(|wire| self.models[wire.from.0].level + 1);
+        let level = sources.max().unwrap_or(0);
+        self.models.push(Model { instance, level, stage });
+        let id = self.models.len() - 1;
         self.known.insert(key.into(), id);
         Some(id)
     }
 
-    /// An instance with its wires checked.
+    /// The instance of a model, with its wires checked.
     fn wire_up(
         &mut self,
         stage: usize,
@@ -270,42 +231,57 @@ impl<'a> Builder<'a> {
             }
         }
         wire::check_all_wired(name, variant, &wired, &self.makers, &mut self.wrong);
-        let sources = || wires.values().map(|wire: &Wire| &self.instances[wire.from.0]);
+        let sources = || wires.values().map(|wire: &Wire| &self.models[wire.from.0].instance);
         let own = self.own_axes[stage].iter().filter_map(|&axis| Some((AxisId(axis), at.point[axis]?)));
         let inherited = sources().flat_map(|source| source.point.iter().map(|(&axis, &value)| (axis, value)));
         let is_seeded = variant.seeded || sources().any(|source| source.seed.is_some());
         Instance {
             stage: Arc::clone(&self.names[stage]),
-            request: pipeline.stages[stage].resources.over(variant.params.request()),
+            request: Arc::new(pipeline.stages[stage].resources.over(variant.params.request())),
             params: Arc::clone(&variant.params),
             point: Arc::new(own.chain(inherited).collect()),
-            seed: is_seeded.then_some(at.seed),
+            seed: self.pipeline.seeds.first().copied().filter(|_| is_seeded),
             node: Arc::clone(&variant.node),
             inputs: wires,
         }
     }
 
-    /// Puts instances in order of their longest way from a source, then as the stages are written, then as the trials
-    /// come: sources before consumers, and the instances of a stage together where their depth is the same.
-    fn sort_by_level(&mut self) {
-        let mut order: Vec<usize> = (0..self.instances.len()).collect();
-        order.sort_by_key(|&id| self.levels[id]);
-        let mut moved = vec![InstanceId(0); order.len()];
-        for (new, &old) in order.iter().enumerate() {
-            moved[old] = InstanceId(new);
+    /// Every instance and trial of these points and every seed.
+    ///
+    /// Instances are in order of their longest way from a source, then as the stages are written, then as the trials come:
+    /// sources before consumers, and the instances of a stage together where their depth is the same. Those of a model are
+    /// next to each other.
+    fn spread(&self, points: &[(Arc<[Option<usize>]>, Built)]) -> (Vec<Instance>, Vec<Trial>) {
+        let seeds = self.pipeline.seeds.as_slice();
+        let is_seeded = |id: usize| self.models[id].instance.seed.is_some();
+        let own = |id| if is_seeded(id) { seeds } else { seeds.get(..1).unwrap_or_default() };
+        let mut order: Vec<usize> = (0..self.models.len()).collect();
+        order.sort_by_key(|&id| (self.models[id].level, self.models[id].stage));
+        let mut firsts = vec![0; self.models.len()];
+        let mut count = 0;
+        for &id in &order {
+            firsts[id] = count;
+            count += own(id).len();
         }
-        let mut places = moved.clone();
-        for at in 0..places.len() {
-            while places[at].0 != at {
-                let to = places[at].0;
-                self.instances.swap(at, to);
-                places.swap(at, to);
+        let place = |id, seed| InstanceId(firsts[id] + if is_seeded(id) { seed } else { 0 });
+        let mut instances = Vec::with_capacity(count);
+        for &id in &order {
+            let model = &self.models[id].instance;
+            for (index, &seed) in own(id).iter().enumerate() {
+                let mut instance = Instance { seed: model.seed.map(|_| seed), ..model.clone() };
+                instance.inputs.iter_mut().for_each(|(_, wire)| wire.from = place(wire.from.0, index));
+                instances.push(instance);
             }
         }
-        let wires = self.instances.iter_mut().flat_map(|instance| &mut instance.inputs);
-        wires.for_each(|(_, wire)| wire.from = moved[wire.from.0]);
-        let ids = self.trials.iter_mut().flat_map(|trial| &mut trial.instances);
-        ids.for_each(|(_, id)| *id = moved[id.0]);
+        let mut trials = Vec::with_capacity(points.len() * seeds.len());
+        for (point, built) in points {
+            for (index, &seed) in seeds.iter().enumerate() {
+                let built = self.names.iter().zip(built);
+                let instances = built.filter_map(|(name, id)| Some((Arc::clone(name), place((*id)?, index))));
+                trials.push(Trial { point: Arc::clone(point), seed, instances: instances.collect() });
+            }
+        }
+        (instances, trials)
     }
 }
 

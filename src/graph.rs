@@ -56,8 +56,8 @@ pub struct Instance {
     pub stage: Arc<str>,
     /// Its parameters, shared with every instance of the stage that has the same.
     pub params: Arc<dyn DynStage>,
-    /// What it asks of the machine.
-    pub request: Request,
+    /// What it asks of the machine; shared with the instances of other seeds.
+    pub request: Arc<Request>,
     /// Axis → index of the value, for the axes that reach it; shared with the instances of other seeds.
     pub point: Arc<LiteMap<AxisId, usize>>,
     /// The seed, where it or an ancestor is seeded.

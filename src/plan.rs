@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -98,9 +99,10 @@ impl Files {
 /// Finds every key that can be known, and looks each up in the store.
 pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
     let keys = Keys::new(graph, &files);
-    let mut states: Vec<State> = vec![State::Pending(Vec::new()); graph.instances.len()];
-    for level in levels(graph) {
-        let find = |&id: &InstanceId| {
+    let mut states: Vec<State> = Vec::with_capacity(graph.instances.len());
+    for batch in batches(graph) {
+        let find = |index: usize| {
+            let id = InstanceId(index);
             let missing: Vec<InstanceId> =
                 producers(graph, id).filter(|from| states[from.0].result().is_none()).collect();
             if !missing.is_empty() {
@@ -117,31 +119,28 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
             }
         };
         // Most of it is many small reads; few are not worth waking threads for.
-        let found: Vec<State> = if level.len() < 64 {
-            level.iter().map(find).collect()
+        let found: Vec<State> = if batch.len() < 64 {
+            batch.map(find).collect()
         } else {
-            level.par_iter().with_min_len(64).map(find).collect()
+            batch.into_par_iter().with_min_len(64).map(find).collect()
         };
-        for (id, state) in level.into_iter().zip(found) {
-            states[id.0] = state;
-        }
+        states.extend(found);
     }
     Plan { states, files }
 }
 
-/// The instances by the length of their longest way from a source: those of a level only take inputs from earlier ones.
-fn levels(graph: &Graph) -> Vec<Vec<InstanceId>> {
-    let mut depths: Vec<usize> = Vec::with_capacity(graph.instances.len());
-    let mut levels: Vec<Vec<InstanceId>> = Vec::new();
-    for id in graph.ids() {
-        let depth = producers(graph, id).map(|from| depths[from.0] + 1).max().unwrap_or(0);
-        if depth == levels.len() {
-            levels.push(Vec::new());
+/// Instances next to each other that take inputs from earlier ones only: those of a depth, as a graph has them in this order.
+fn batches(graph: &Graph) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let mut start = 0;
+    for (index, instance) in graph.instances.iter().enumerate() {
+        if instance.inputs.values().any(|wire| wire.from.0 >= start) {
+            batches.push(start..index);
+            start = index;
         }
-        levels[depth].push(id);
-        depths.push(depth);
     }
-    levels
+    batches.push(start..graph.instances.len());
+    batches
 }
 
 impl State {

@@ -1,6 +1,7 @@
 //! Results as rows: one for each point and seed that the chosen metrics can tell apart.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ablate_stage::cache::ActionResult;
 
@@ -20,34 +21,26 @@ pub enum Outcome<'a> {
     Failed,
 }
 
-/// A metric in a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
-    /// Its value.
-    Measured(f64),
-    /// Its stage has not run yet.
+/// How a stage stands in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has run.
+    Done,
+    /// It has not run yet.
     Missing,
-    /// A run is at its stage, or at what that depends on.
+    /// A run is at it, or at what it depends on.
     Running,
-    /// Its stage failed.
+    /// It failed.
     Failed,
-    /// Its stage ran and reported no metric of that name.
+    /// It ran and reported no metric of the name asked for.
     Unreported,
 }
 
-impl Value {
-    /// The number, where there is one.
-    pub fn number(self) -> Option<f64> {
+impl State {
+    /// In a word or two.
+    pub fn word(self) -> &'static str {
         match self {
-            Self::Measured(value) => Some(value),
-            Self::Missing | Self::Running | Self::Failed | Self::Unreported => None,
-        }
-    }
-
-    /// Why there is no number, in a word; `done` where there is one.
-    pub fn state(self) -> &'static str {
-        match self {
-            Self::Measured(_) => "done",
+            Self::Done => "done",
             Self::Missing => "missing",
             Self::Running => "running",
             Self::Failed => "failed",
@@ -56,68 +49,110 @@ impl Value {
     }
 }
 
-/// The metrics of one point and seed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// For each axis of the graph, the index of its value; `None` where the axis reaches none of the metrics' stages.
-    pub point: Vec<Option<usize>>,
-    /// The seed; `None` where it reaches none of the metrics' stages.
-    pub seed: Option<u64>,
-    /// The instances that report, in the order of [`Rows::stages`].
-    pub instances: Vec<Option<InstanceId>>,
-    /// In the order of [`Rows::metrics`].
-    pub values: Vec<Value>,
+impl From<Outcome<'_>> for State {
+    fn from(outcome: Outcome<'_>) -> Self {
+        match outcome {
+            Outcome::Done(_) => Self::Done,
+            Outcome::Missing => Self::Missing,
+            Outcome::Running => Self::Running,
+            Outcome::Failed => Self::Failed,
+        }
+    }
 }
 
-/// Rows of chosen metrics, in the order of trials.
+/// Chosen metrics in columns, a row for each set of instances that report, in the order of trials.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
-    /// The metrics.
-    pub metrics: Vec<MetricRef>,
-    /// The stages that report them, each once.
-    pub stages: Vec<String>,
-    /// The rows, one for each set of instances that report.
-    pub rows: Vec<Row>,
+    /// By row: for each axis of the graph, the index of its value; `None` where the axis reaches none of the metrics' stages.
+    pub points: Vec<Arc<[Option<usize>]>>,
+    /// By row: the seed; `None` where it reaches none of the metrics' stages.
+    pub seeds: Vec<Option<u64>>,
+    /// The stages that report, each once.
+    pub stages: Vec<Reporter>,
+    /// In the order asked for; by row: the number, where there is one.
+    pub values: Vec<Vec<Option<f64>>>,
+}
+
+/// A stage that reports metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reporter {
+    /// Its name.
+    pub stage: String,
+    /// By row: its instance.
+    pub instances: Vec<Option<InstanceId>>,
 }
 
 /// Gathers metrics. Trials that differ only in axes none of the metrics' stages carries are one row, so a result that
 /// several trials share counts once.
 pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Rows {
-    let mut stages: Vec<String> = Vec::new();
-    let mut reporters = Vec::new();
+    let mut stages: Vec<&str> = Vec::new();
     for metric in metrics {
-        let known = stages.iter().position(|stage| *stage == metric.stage);
-        reporters.push(known.unwrap_or_else(|| {
-            stages.push(metric.stage.clone());
-            stages.len() - 1
-        }));
+        if !stages.contains(&metric.stage.as_str()) {
+            stages.push(&metric.stage);
+        }
     }
-    // As many as the trials, as a rule.
-    let mut rows: Vec<Row> = Vec::with_capacity(graph.trials.len());
-    let mut seen = HashSet::with_capacity(graph.trials.len());
+    // As many rows as trials, as a rule.
+    let count = graph.trials.len();
+    let mut instances: Vec<Vec<Option<InstanceId>>> = vec![Vec::with_capacity(count); stages.len()];
+    let mut points = Vec::with_capacity(count);
+    let mut seeds = Vec::with_capacity(count);
+    let mut seen = Sets { numbers: HashMap::with_capacity(count) };
+    let mut reporting = Vec::new();
+    // The shared points of the instances that report, and of those of the row before.
+    let (mut shared, mut shared_before) = (Vec::new(), Vec::new());
     for trial in &graph.trials {
-        let instances: Vec<Option<InstanceId>> =
-            stages.iter().map(|stage| trial.instances.get(stage.as_str()).copied()).collect();
-        if instances.iter().all(Option::is_none) || !seen.insert(instances.clone()) {
+        reporting.clear();
+        reporting.extend(stages.iter().map(|stage| trial.instances.get(*stage).copied()));
+        if reporting.iter().all(Option::is_none) || !seen.insert(&reporting) {
             continue;
         }
-        let carriers = || instances.iter().flatten().map(|&id| graph.instance(id));
-        let point: Vec<Option<usize>> = (0..graph.axes.len())
-            .map(|axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied()))
-            .collect();
-        let seed = carriers().find_map(|instance| instance.seed);
-        let value = |(metric, &reporter): (&MetricRef, &usize)| match instances[reporter].map(&outcome) {
-            Some(Outcome::Done(result)) => {
-                result.metrics.get(&metric.metric).map_or(Value::Unreported, |&value| Value::Measured(value))
-            }
-            Some(Outcome::Failed) => Value::Failed,
-            Some(Outcome::Running) => Value::Running,
-            Some(Outcome::Missing) | None => Value::Missing,
-        };
-        let values = metrics.iter().zip(&reporters).map(value).collect();
-        rows.push(Row { point, seed, instances, values });
+        for (column, &id) in instances.iter_mut().zip(&reporting) {
+            column.push(id);
+        }
+        let carriers = || reporting.iter().flatten().map(|&id| graph.instance(id));
+        seeds.push(carriers().find_map(|instance| instance.seed));
+        shared.clear();
+        shared.extend(reporting.iter().map(|id| id.map(|id| Arc::as_ptr(&graph.instance(id).point))));
+        points.push(match points.last() {
+            Some(point) if shared == shared_before => Arc::clone(point),
+            Some(_) | None => (0..graph.axes.len())
+                .map(|axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied()))
+                .collect(),
+        });
+        std::mem::swap(&mut shared, &mut shared_before);
     }
-    Rows { metrics: metrics.to_vec(), stages, rows }
+    let value = |metric: &MetricRef, id: Option<InstanceId>| match id.map(&outcome)? {
+        Outcome::Done(result) => result.metrics.get(&metric.metric).copied(),
+        Outcome::Missing | Outcome::Running | Outcome::Failed => None,
+    };
+    let values = metrics.iter().map(|metric| {
+        let reporter = stages.iter().position(|stage| *stage == metric.stage);
+        let instances = reporter.map(|index| &instances[index]);
+        instances.into_iter().flatten().map(|&id| value(metric, id)).collect()
+    });
+    let values = values.collect();
+    let stages = stages.into_iter().zip(instances);
+    let stages = stages.map(|(stage, instances)| Reporter { stage: stage.to_owned(), instances });
+    Rows { points, seeds, stages: stages.collect(), values }
+}
+
+/// Sets of instances, stage by stage.
+struct Sets {
+    /// The number of the set that another, by its number, is with one more.
+    numbers: HashMap<(usize, Option<InstanceId>), usize>,
+}
+
+impl Sets {
+    /// Whether such a set was not there before.
+    fn insert(&mut self, instances: &[Option<InstanceId>]) -> bool {
+        let (mut set, mut is_new) = (0, false);
+        for &id in instances {
+            let next = self.numbers.len() + 1;
+            set = *self.numbers.entry((set, id)).or_insert(next);
+            is_new = set == next;
+        }
+        is_new
+    }
 }
 
 /// Every metric any finished instance reports, in order of stage and name.

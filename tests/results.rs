@@ -8,8 +8,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use ablate::expand::expand;
-use ablate::pipeline::{self, Overrides};
+use ablate::graph::Graph;
+use ablate::pipeline::{self, MetricRef, Overrides};
 use ablate::plan::{Files, Keys};
+use ablate::rows::{Outcome, gather};
 use ablate::source::SourceMap;
 use ablate_stage::Registry;
 use ablate_stage::cache::{ActionResult, Durability, Provenance, Rehash, Store};
@@ -43,6 +45,15 @@ fn ran() -> Project {
     project.write("p.ron", METHODS);
     project.expect(1, &["run", "p.ron"]);
     project
+}
+
+/// The graph of `p.ron`.
+fn graph_of(project: &Project) -> Graph {
+    let mut sources = SourceMap::new();
+    let registry = Registry::new().with::<ablate::command::Command>();
+    let graph = pipeline::load(&project.path().join("p.ron"), &Overrides::default(), &mut sources)
+        .and_then(|pipeline| expand(&pipeline, &registry));
+    graph.unwrap_or_else(|errors| panic!("{}", errors.render(&sources)))
 }
 
 /// The methods of a table in CSV, each with what its cell shows.
@@ -300,6 +311,40 @@ fn a_data_set_that_is_not_there_leaves_the_rest_of_a_table() {
     assert!(unknown.starts_with("error: axis `method` has no value `E (1)`\n"), "{unknown}");
 }
 
+/// Trials of one point may differ in what there is of them, and with that in the axes that reach them.
+#[test]
+fn a_row_has_the_axes_of_the_stages_it_has() {
+    let project = Project::new();
+    let text = r#"Pipeline(
+        name: "two",
+        stages: {
+            "one": (stage: Command(argv: ["echo", "{seed}"], outputs: {"metrics": (kind: Metrics, path: "m.json")})),
+            "other": (
+                stage: Command(
+                    argv: ["cat", "{input:metrics}"],
+                    inputs: {"metrics": Metrics},
+                    env: {"K": "1"},
+                    outputs: {"metrics": (kind: Metrics, path: "m.json")},
+                ),
+                from: {"metrics": "one"},
+            ),
+        },
+        axes: {"k": (paths: ["other.env.K"], values: ["1", "2"])},
+        seeds: [0, 1, 2],
+    )"#;
+    project.write("p.ron", text);
+    let graph = graph_of(&project);
+    let graph = graph.only(|graph, id| {
+        let instance = graph.instance(id);
+        &*instance.stage == "one" || instance.seed == Some(0)
+    });
+    let metric = |stage: &str| MetricRef { stage: stage.to_owned(), metric: "loss".to_owned() };
+    let rows = gather(&graph, &[metric("one"), metric("other")], |_| Outcome::Missing);
+    let points: Vec<(Option<u64>, Option<usize>)> =
+        rows.seeds.iter().zip(&rows.points).map(|(&seed, point)| (seed, point[0])).collect();
+    assert_eq!(points, [(Some(0), Some(0)), (Some(1), None), (Some(2), None), (Some(0), Some(1))]);
+}
+
 /// An axis may be narrowed on the command line, whatever the file says of the values that are left out.
 #[test]
 fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
@@ -514,11 +559,7 @@ fn conditions_may_be_on_other_metrics_than_those_shown() {
 fn a_table_of_a_hundred_thousand_results_takes_a_moment() {
     let project = Project::new();
     project.write("p.ron", METHODS.replace("[0, 1, 2]", "\"0..33334\""));
-    let mut sources = SourceMap::new();
-    let registry = Registry::new().with::<ablate::command::Command>();
-    let graph = pipeline::load(&project.path().join("p.ron"), &Overrides::default(), &mut sources)
-        .and_then(|pipeline| expand(&pipeline, &registry));
-    let graph = graph.unwrap_or_else(|errors| panic!("{}", errors.render(&sources)));
+    let graph = graph_of(&project);
     let store = Store::open(&project.store()).unwrap().with_durability(Durability::None);
     let (files, _) = Files::read(&graph, &store, project.path(), Rehash::Changed, SystemTime::UNIX_EPOCH);
     let keys = Keys::new(&graph, &files);

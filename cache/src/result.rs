@@ -79,7 +79,8 @@ mod map {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut map = LiteMap::new();
+            // Many have one entry, and plans hold many: the room for four that a vector begins with would be most of what they take.
+            let mut map = LiteMap::with_capacity(1);
             while let Some((name, value)) = entries.next_entry()? {
                 map.insert(name, value);
             }

@@ -96,6 +96,8 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
         })?,
         None => context.out.write_all(&bytes)?,
     }
+    // The process ends: to free 100,000 results one by one took a twentieth of the time their table takes.
+    std::mem::forget(all);
     Ok(exit::DONE)
 }
 

@@ -3,7 +3,7 @@
 mod compare;
 mod rank;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::*;
 
@@ -14,7 +14,7 @@ use super::trials::{PIPELINE, Trials, instance_column, origin_column, state_colu
 use super::{Cell, Column, NOTHING, Row, Table, effects};
 use crate::pipeline::{self, Better, Form, MetricRef, Placing, Show, TableSpec};
 use crate::progress::counted;
-use crate::rows::Value;
+use crate::rows::State;
 use crate::stats::Test;
 
 /// Builds a declared table from what its trials have given so far.
@@ -395,14 +395,16 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
     let states = frame.column(&state_column(&metric.stage))?.str()?.rechunk();
     let origins = frame.column(&origin_column(&metric.stage))?.u32()?.rechunk();
     let instances = frame.column(&instance_column(&metric.stage))?.u32()?.rechunk();
-    let sample = |group: &Group| {
+    // By instance: the last group that it was seen in.
+    let mut seen: Vec<Option<usize>> = vec![None; trials.seeds.len()];
+    let sample = |(index, group): (usize, &Group)| {
         let mut sample = Sample::default();
-        let (mut known, mut seen) = (BTreeSet::new(), HashSet::new());
+        let mut known = BTreeSet::new();
         for &row in &group.rows {
             let row = row as usize;
             let instance = instances.get(row);
             // Rows differ in what the table's other metrics can tell apart.
-            if instance.is_some_and(|instance| !seen.insert(instance)) {
+            if instance.is_some_and(|id| seen[id as usize].replace(index) == Some(index)) {
                 continue;
             }
             sample.of += 1;
@@ -412,7 +414,7 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
                 sample.values.push(value);
             }
             // A pipeline of several may lack the stage.
-            let state = states.get(row).unwrap_or(Value::Missing.state());
+            let state = states.get(row).unwrap_or(State::Missing.word());
             match sample.states.get_mut(state) {
                 Some(count) => *count += 1,
                 None => drop(sample.states.insert(state.to_owned(), 1)),
@@ -423,5 +425,5 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
         }
         sample
     };
-    Ok(groups.iter().map(sample).collect())
+    Ok(groups.iter().enumerate().map(sample).collect())
 }

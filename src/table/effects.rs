@@ -14,7 +14,7 @@ use super::sample::{Sample, show};
 use super::trials::{Trials, instance_column, origin_column, state_column};
 use super::{Cell, Column, Numbers, Row, Table};
 use crate::pipeline::{self, MetricRef, Show, TableSpec};
-use crate::rows::Value;
+use crate::rows::State;
 use crate::stats::Factorial;
 
 /// The most combinations of all axes.
@@ -220,7 +220,7 @@ impl<'t> Measured<'t> {
         let states = frame.column(&state_column(&metric.stage))?.str()?;
         let origins = frame.column(&origin_column(&metric.stage))?.u32()?;
         let instances = frame.column(&instance_column(&metric.stage))?.u32()?;
-        let done = Value::Measured(0.0).state();
+        let done = State::Done.word();
         let (mut units, mut seeds) = (HashMap::new(), BTreeSet::new());
         let here = keys.iter().filter(|key| covers(&key[..condition.len()], condition)).cloned();
         let here: HashSet<Key<'t>> = whole(here).into_iter().collect();
@@ -228,9 +228,9 @@ impl<'t> Measured<'t> {
             let seed = instances.get(row).and_then(|instance| trials.seeds[instance as usize]);
             let value = values.get(row);
             let state = match states.get(row) {
-                Some(state) if state == done && value.is_none() => Value::Unreported.state(),
+                Some(state) if state == done && value.is_none() => State::Unreported.word(),
                 // A pipeline of several may lack the stage.
-                state => state.unwrap_or(Value::Missing.state()),
+                state => state.unwrap_or(State::Missing.word()),
             };
             seeds.insert(seed);
             units.entry((key.clone(), seed)).or_insert(Unit { value, state, origin: origins.get(row) });
@@ -343,7 +343,7 @@ impl Design {
         let mut left_out: Vec<Option<u64>> = Vec::new();
         for &seed in &measured.seeds {
             let mut of_seed = Vec::with_capacity(all.len());
-            let mut worst = Value::Measured(0.0).state();
+            let mut worst = State::Done.word();
             for (at, point) in all.iter().enumerate() {
                 let found = measured.at(point, seed);
                 let state = match found.as_slice() {
@@ -441,7 +441,7 @@ impl Design {
 
 /// How bad a state is, among those of the points of a seed.
 fn gravity(state: &str) -> Option<usize> {
-    let states = [Value::Unreported, Value::Missing, Value::Running, Value::Failed].map(Value::state);
+    let states = [State::Unreported, State::Missing, State::Running, State::Failed].map(State::word);
     states.into_iter().chain([NO_TRIAL, SEVERAL]).position(|known| known == state)
 }
 

@@ -74,6 +74,8 @@ impl Origins {
         let mut distinct: Vec<Origin> = Vec::new();
         let mut known: HashMap<Step<'_>, usize> = HashMap::new();
         let mut of: Vec<usize> = Vec::with_capacity(graph.instances.len());
+        // Neighbours are alike, as a rule.
+        let mut last: Option<(Step<'_>, usize)> = None;
         for (id, instance) in graph.ids().zip(&graph.instances) {
             let mut sources: Vec<usize> = instance.inputs.values().map(|wire| of[wire.from.0]).collect();
             sources.sort_unstable();
@@ -89,6 +91,10 @@ impl Origins {
                 Outcome::Missing | Outcome::Running | Outcome::Failed => ("", Vec::new()),
             };
             let key = (sources, &*instance.stage, family, caveats);
+            if let Some((_, index)) = last.as_ref().filter(|(last, _)| *last == key) {
+                of.push(*index);
+                continue;
+            }
             let index = match known.get(&key) {
                 Some(&index) => index,
                 None => {
@@ -104,11 +110,12 @@ impl Origins {
                         distinct.push(origin);
                         distinct.len() - 1
                     });
-                    known.insert(key, index);
+                    known.insert(key.clone(), index);
                     index
                 }
             };
             of.push(index);
+            last = Some((key, index));
         }
         Self { distinct, of }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::origin::Origin;
 use super::{Cell, Numbers};
 use crate::pipeline::{self, Better, Show};
-use crate::rows::Value;
+use crate::rows::State;
 use crate::stats::{ci95, mean, median, std};
 
 /// A metric over the instances of a group.
@@ -52,13 +52,11 @@ impl Sample {
     }
 
     /// How many of its instances have no value for this reason.
-    fn without(&self, reason: Value) -> usize {
-        let count = |state: Value| self.states.get(state.state()).copied().unwrap_or(0);
+    fn without(&self, reason: State) -> usize {
+        let count = |state: State| self.states.get(state.word()).copied().unwrap_or(0);
         match reason {
-            Value::Unreported => {
-                count(reason) + count(Value::Measured(0.0)).saturating_sub(self.values.len())
-            }
-            Value::Measured(_) | Value::Missing | Value::Running | Value::Failed => count(reason),
+            State::Unreported => count(reason) + count(State::Done).saturating_sub(self.values.len()),
+            State::Done | State::Missing | State::Running | State::Failed => count(reason),
         }
     }
 }
@@ -84,11 +82,11 @@ pub(super) fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
     let mut numbers = numbers(&sample.values, sample.of);
     numbers.shown = shown(spec, &numbers);
     // What may still come first.
-    let states = [Value::Running, Value::Missing, Value::Failed, Value::Unreported];
+    let states = [State::Running, State::Missing, State::Failed, State::Unreported];
     let mut left =
         states.map(|state| (state, sample.without(state))).into_iter().filter(|(_, count)| *count > 0);
     let Some(value) = numbers.shown else {
-        let word = left.next().map_or(Value::Unreported, |(state, _)| state).state();
+        let word = left.next().map_or(State::Unreported, |(state, _)| state).word();
         let why: Vec<String> = left.filter_map(told).collect();
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
         return Cell { text: format!("{word}{why}"), numbers, ..Cell::default() };
@@ -111,8 +109,8 @@ pub(super) fn show(spec: &pipeline::Cell, sample: &Sample) -> Cell {
 }
 
 /// `1 failed`; nothing of those that are only missing.
-fn told((state, count): (Value, usize)) -> Option<String> {
-    (state != Value::Missing).then(|| format!("{count} {}", state.state()))
+fn told((state, count): (State, usize)) -> Option<String> {
+    (state != State::Missing).then(|| format!("{count} {}", state.word()))
 }
 
 /// The number a cell shows first.

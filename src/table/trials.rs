@@ -10,7 +10,7 @@ use super::origin::{Origin, Origins};
 use super::select::Filter;
 use crate::graph::{Axis, Graph, InstanceId};
 use crate::pipeline::{Ablation, AblationPoint, Form, MetricRef, TableSpec};
-use crate::rows::{Outcome, Rows, Value, gather};
+use crate::rows::{Outcome, Reporter, Rows, State, gather};
 
 /// The column of seeds.
 pub const SEED: &str = "seed";
@@ -65,22 +65,20 @@ impl Trials {
         let rows = gather(graph, metrics, &outcome);
         let origins = Origins::of(graph, &outcome);
         let (mut columns, axes) = axis_columns(graph, &rows);
-        for (index, metric) in rows.metrics.iter().enumerate() {
-            let values: Vec<Option<f64>> = rows.rows.iter().map(|row| row.values[index].number()).collect();
+        for (metric, values) in metrics.iter().zip(&rows.values) {
             columns.push(Column::new(metric.to_string().into(), values));
         }
-        for (index, stage) in rows.stages.iter().enumerate() {
-            let of = |row: &crate::rows::Row| row.instances[index];
-            let states: Vec<&str> = rows.rows.iter().map(|row| state(of(row).map(&outcome))).collect();
-            let origins: Vec<Option<u32>> =
-                rows.rows.iter().map(|row| of(row).map(|id| origins.of[id.0] as u32)).collect();
+        for Reporter { stage, instances } in &rows.stages {
+            let state = |id: &Option<InstanceId>| id.map(&outcome).map_or(State::Missing, State::from).word();
+            let states: Vec<&str> = instances.iter().map(state).collect();
+            let of: Vec<Option<u32>> =
+                instances.iter().map(|id| id.map(|id| origins.of[id.0] as u32)).collect();
+            let ids: Vec<Option<u32>> = instances.iter().map(|id| id.map(|id| id.0 as u32)).collect();
             columns.push(Column::new(state_column(stage).into(), states));
-            columns.push(Column::new(origin_column(stage).into(), origins));
-            let instances: Vec<Option<u32>> =
-                rows.rows.iter().map(|row| of(row).map(|id| id.0 as u32)).collect();
-            columns.push(Column::new(instance_column(stage).into(), instances));
+            columns.push(Column::new(origin_column(stage).into(), of));
+            columns.push(Column::new(instance_column(stage).into(), ids));
         }
-        let frame = DataFrame::new(rows.rows.len(), columns)?;
+        let frame = DataFrame::new(rows.seeds.len(), columns)?;
         let seeds = graph.instances.iter().map(|instance| instance.seed).collect();
         Ok(Self { frame, axes, origins: origins.distinct, seeds })
     }
@@ -178,7 +176,7 @@ impl Trials {
     ) -> PolarsResult<Self> {
         let mut trials = Self::gather(graph, metrics, &outcome)?;
         let rows = gather(graph, metrics, &outcome);
-        for (index, stage) in rows.stages.iter().enumerate() {
+        for Reporter { stage, instances: ids } in &rows.stages {
             trials.frame.drop_in_place(&instance_column(stage))?;
             let origins = trials.frame.drop_in_place(&origin_column(stage))?;
             let origins: Vec<Option<&Origin>> = origins
@@ -188,7 +186,6 @@ impl Trials {
                 .collect();
             let devices: Vec<Option<String>> = origins.iter().map(|origin| origin.map(devices)).collect();
             let caveats: Vec<Option<String>> = origins.iter().map(|origin| origin.map(caveats)).collect();
-            let ids: Vec<Option<InstanceId>> = rows.rows.iter().map(|row| row.instances[index]).collect();
             let made = || {
                 ids.iter().map(|id| match id.map(&outcome) {
                     Some(Outcome::Done(result)) => Some(&result.provenance),
@@ -303,24 +300,14 @@ fn axis_columns(graph: &Graph, rows: &Rows) -> (Vec<Column>, Vec<String>) {
     let mut axes = Vec::new();
     for (index, axis) in graph.axes.iter().enumerate() {
         let labels: Vec<Option<&str>> =
-            rows.rows.iter().map(|row| row.point[index].map(|value| axis.labels[value].as_str())).collect();
+            rows.points.iter().map(|point| point[index].map(|value| axis.labels[value].as_str())).collect();
         if labels.iter().any(Option::is_some) {
             columns.push(Column::new(axis.name.as_str().into(), labels));
             axes.push(axis.name.clone());
         }
     }
-    let seeds: Vec<Option<u64>> = rows.rows.iter().map(|row| row.seed).collect();
-    columns.push(Column::new(SEED.into(), seeds));
+    columns.push(Column::new(SEED.into(), &rows.seeds));
     (columns, axes)
-}
-
-fn state(outcome: Option<Outcome<'_>>) -> &'static str {
-    match outcome {
-        Some(Outcome::Done(_)) => Value::Measured(0.0).state(),
-        Some(Outcome::Missing) | None => Value::Missing.state(),
-        Some(Outcome::Running) => Value::Running.state(),
-        Some(Outcome::Failed) => Value::Failed.state(),
-    }
 }
 
 fn devices(origin: &Origin) -> String {

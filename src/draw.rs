@@ -156,7 +156,7 @@ impl Drawing {
         let instances = counted(graph.instances.len(), "instance");
         let trials = counted(graph.trials.len(), "trial");
         let axis = |axis: &crate::graph::Axis| {
-            (escape(&axis.short), axis.labels.iter().map(|label| escape(label)).collect())
+            (escape(&axis.short), axis.labels.iter().map(|label| in_list(&escape(label))).collect())
         };
         let seeds: BTreeSet<u64> = graph.trials.iter().map(|trial| trial.seed).collect();
         let seeds = ("seeds".to_owned(), seeds.iter().map(u64::to_string).collect());
@@ -312,6 +312,11 @@ fn wire(graph: &Graph, id: InstanceId, port: &str, when: Option<When>) -> Wire {
         (true, true) => Some(format!("{output} → {port}")),
     };
     Wire { port, output, kind, label, when }
+}
+
+/// A value among others with commas between them.
+fn in_list(label: &str) -> String {
+    if label.contains(',') { format!("\"{label}\"") } else { label.to_owned() }
 }
 
 /// The first characters of a text, in at most `width` columns.

@@ -93,7 +93,8 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
     }
     // As many rows as trials, as a rule.
     let count = graph.trials.len();
-    let mut instances: Vec<Vec<Option<InstanceId>>> = vec![Vec::with_capacity(count); stages.len()];
+    let mut instances: Vec<Vec<Option<InstanceId>>> =
+        stages.iter().map(|_| Vec::with_capacity(count)).collect();
     let mut points = Vec::with_capacity(count);
     let mut seeds = Vec::with_capacity(count);
     let mut seen = Sets { numbers: HashMap::with_capacity(count) };
@@ -136,14 +137,14 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
     Rows { points, seeds, stages: stages.collect(), values }
 }
 
-/// Sets of instances, stage by stage.
+/// What instances of the same stages, in the same order, were seen together.
 struct Sets {
-    /// The number of the set that another, by its number, is with one more.
+    /// The number of those of the first stages (0 of none), and the instance of the next → the number of all these.
     numbers: HashMap<(usize, Option<InstanceId>), usize>,
 }
 
 impl Sets {
-    /// Whether such a set was not there before.
+    /// Takes one in, and says whether it was not there before.
     fn insert(&mut self, instances: &[Option<InstanceId>]) -> bool {
         let (mut set, mut is_new) = (0, false);
         for &id in instances {

@@ -283,4 +283,8 @@ fn the_ending_of_the_file_says_the_format() {
     assert!(!project.store().exists(), "a drawing needs no store");
     project.expect(3, &["graph", "none.ron"]);
     project.expect(1, &["graph", "p.ron", "--to", "no/such/folder"]);
+    // A value with a comma is one value.
+    project.write("p.ron", project.read("p.ron").replace(r#""2"]"#, r#""2, 3"]"#));
+    let shown = project.expect(0, &["graph", "p.ron"]).stdout;
+    assert!(shown.contains("K      1, \"2, 3\"\n"), "{shown}");
 }

@@ -79,8 +79,10 @@ mod map {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            // Many have one entry, and plans hold many: the room for four that a vector begins with would be most of what they take.
+            let Some((name, value)) = entries.next_entry()? else { return Ok(LiteMap::new()) };
+            // Many have one entry, and plans hold many: a vector that is pushed to begins with room for four.
             let mut map = LiteMap::with_capacity(1);
+            map.insert(name, value);
             while let Some((name, value)) = entries.next_entry()? {
                 map.insert(name, value);
             }

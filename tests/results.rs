@@ -8,9 +8,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use ablate::expand::expand;
-use ablate::graph::Graph;
+use ablate::graph::{Graph, InstanceId};
 use ablate::pipeline::{self, MetricRef, Overrides};
-use ablate::plan::{Files, Keys};
+use ablate::plan::{Files, Keys, State, plan};
 use ablate::rows::{Outcome, gather};
 use ablate::source::SourceMap;
 use ablate_stage::Registry;
@@ -311,28 +311,31 @@ fn a_data_set_that_is_not_there_leaves_the_rest_of_a_table() {
     assert!(unknown.starts_with("error: axis `method` has no value `E (1)`\n"), "{unknown}");
 }
 
+/// `other` takes what `one` makes.
+const TWO: &str = r#"Pipeline(
+    name: "two",
+    stages: {
+        "one": (stage: Command(argv: ["echo", "{seed}"], outputs: {"metrics": (kind: Metrics, path: "m.json")})),
+        "other": (
+            stage: Command(
+                argv: ["cat", "{input:metrics}"],
+                inputs: {"metrics": Metrics},
+                env: {"K": "1"},
+                outputs: {"metrics": (kind: Metrics, path: "m.json")},
+            ),
+            from: {"metrics": "one"},
+        ),
+    },
+    axes: {"k": (paths: ["other.env.K"], values: ["1", "2"])},
+    seeds: [0, 1, 2],
+)
+"#;
+
 /// Trials of one point may differ in what there is of them, and with that in the axes that reach them.
 #[test]
 fn a_row_has_the_axes_of_the_stages_it_has() {
     let project = Project::new();
-    let text = r#"Pipeline(
-        name: "two",
-        stages: {
-            "one": (stage: Command(argv: ["echo", "{seed}"], outputs: {"metrics": (kind: Metrics, path: "m.json")})),
-            "other": (
-                stage: Command(
-                    argv: ["cat", "{input:metrics}"],
-                    inputs: {"metrics": Metrics},
-                    env: {"K": "1"},
-                    outputs: {"metrics": (kind: Metrics, path: "m.json")},
-                ),
-                from: {"metrics": "one"},
-            ),
-        },
-        axes: {"k": (paths: ["other.env.K"], values: ["1", "2"])},
-        seeds: [0, 1, 2],
-    )"#;
-    project.write("p.ron", text);
+    project.write("p.ron", TWO);
     let graph = graph_of(&project);
     let graph = graph.only(|graph, id| {
         let instance = graph.instance(id);
@@ -343,6 +346,39 @@ fn a_row_has_the_axes_of_the_stages_it_has() {
     let points: Vec<(Option<u64>, Option<usize>)> =
         rows.seeds.iter().zip(&rows.points).map(|(&seed, point)| (seed, point[0])).collect();
     assert_eq!(points, [(Some(0), Some(0)), (Some(1), None), (Some(2), None), (Some(0), Some(1))]);
+}
+
+/// Many instances are looked for by several threads, and those of each depth after what they need.
+#[test]
+fn a_plan_of_many_finds_each_result_and_what_waits() {
+    let project = Project::new();
+    project.write("p.ron", TWO.replace("[0, 1, 2]", "\"0..100\""));
+    let graph = graph_of(&project);
+    let store = Store::open(&project.store()).unwrap().with_durability(Durability::None);
+    let (files, _) = Files::read(&graph, &store, project.path(), Rehash::Changed, SystemTime::UNIX_EPOCH);
+    let object = |id: InstanceId| store.insert_bytes(id.0.to_string().as_bytes()).unwrap();
+    let result = |id: InstanceId| ActionResult {
+        outputs: LiteMap::from_iter([("metrics".to_owned(), object(id))]),
+        metrics: LiteMap::new(),
+        provenance: Provenance::default(),
+    };
+    let results: Vec<ActionResult> = graph.ids().map(result).collect();
+    let keys = Keys::new(&graph, &files);
+    let is_missing = |id: InstanceId| id == InstanceId(7) || graph.instance(id).seed == Some(7);
+    for id in graph.ids().filter(|id| !is_missing(*id)) {
+        let manifest = keys.manifest(id, |from| Some(&results[from.0])).to_string();
+        store.publish(&store.put_manifest(&manifest).unwrap(), &results[id.0]).unwrap();
+    }
+    let plan = plan(&graph, &store, files.clone());
+    assert_eq!((graph.instances.len(), plan.states.len()), (300, 300));
+    for id in graph.ids() {
+        let seed = graph.instance(id).seed;
+        match plan.state(id) {
+            State::Miss(_) => assert_eq!(id, InstanceId(7)),
+            State::Pending(on) => assert_eq!((seed, on.as_slice()), (Some(7), &[InstanceId(7)][..])),
+            found => assert_eq!((found.result(), seed == Some(7)), (Some(&results[id.0]), false)),
+        }
+    }
 }
 
 /// An axis may be narrowed on the command line, whatever the file says of the values that are left out.

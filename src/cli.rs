@@ -7,6 +7,7 @@ mod expand;
 mod gc;
 mod get;
 mod graph;
+mod kept;
 mod log;
 mod new;
 mod plan;

@@ -73,6 +73,9 @@ pub enum Event {
         cached: usize,
         /// Version of the program.
         version: String,
+        /// The artifact that holds the pipeline as it is now.
+        #[serde(default)]
+        kept: Option<Digest>,
     },
     /// The instances whose results are in the store.
     Hits {
@@ -472,6 +475,7 @@ mod tests {
                 overrides: Vec::new(),
                 cached: 0,
                 version: "1".to_owned(),
+                kept: None,
             };
             journal.record(&Entry { unix_ms, event: started });
             journal.run().to_owned()

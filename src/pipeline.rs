@@ -7,6 +7,7 @@ mod seeds;
 mod sweep;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -531,7 +532,20 @@ impl fmt::Display for MetricRef {
 /// # Errors
 /// Why a file cannot be read, or everything wrong with their shapes.
 pub fn load(path: &Path, overrides: &Overrides, sources: &mut SourceMap) -> Result<Pipeline, Diagnostics> {
-    compose::load(path, overrides, sources)
+    compose::load(path, None, overrides, sources)
+}
+
+/// The same from the texts of these files as they once were, by the names they are shown by.
+///
+/// # Errors
+/// As [`load`], and where a text is not among these.
+pub fn load_kept(
+    path: &Path,
+    texts: &BTreeMap<String, String>,
+    overrides: &Overrides,
+    sources: &mut SourceMap,
+) -> Result<Pipeline, Diagnostics> {
+    compose::load(path, Some(texts), overrides, sources)
 }
 
 /// Parses the text of a pipeline file that names no others.

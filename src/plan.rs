@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::graph::{Graph, InstanceId, Part};
 use crate::manifest::{Change, Manifest, Template};
+use crate::runs::{End, Members};
 
 /// What is known of an instance before anything runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +128,22 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
         states.extend(found);
     }
     Plan { states, files }
+}
+
+/// What a run left of each instance of its graph, as far as the store still has it.
+pub fn left_by(graph: &Graph, store: &Store, members: &Members) -> Plan {
+    let left = |id: InstanceId| {
+        let member = members.get(&graph.instance_name(id));
+        let Some((action, end)) = member.and_then(|member| Some((member.action?, member.end))) else {
+            return State::Pending(producers(graph, id).collect());
+        };
+        match store.result(&action).filter(|_| end == End::Done) {
+            Some(result) => State::Hit(action, Box::new(result)),
+            None => State::Miss(action),
+        }
+    };
+    let ids: Vec<InstanceId> = graph.ids().collect();
+    Plan { states: ids.into_par_iter().map(left).collect(), files: Files::default() }
 }
 
 /// Instances next to each other that take inputs from earlier ones only: those of a depth, as a graph has them in this order.

@@ -4,6 +4,8 @@
 //! on where the lock is held, and was killed where it is not. On a file system without locks such a run counts as
 //! killed.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -14,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use crate::journal::{self, Counts, Entry, Event, Outcome};
+pub use members::{End, Member, Members, members};
 
 /// Longer first or last entries are not looked at.
 const MAX_ENTRY_BYTES: u64 = 16 << 10;
@@ -51,6 +54,8 @@ pub struct Run {
     pub standing: Standing,
     /// What became of its instances, where its end is recorded.
     pub counts: Option<Counts>,
+    /// The artifact that holds its pipeline as it was; none of runs before there was one.
+    pub kept: Option<Digest>,
 }
 
 /// Sums up a run; `None` where its journal does not tell that it began.
@@ -64,7 +69,7 @@ pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
     };
     let mut line = Vec::new();
     BufReader::new((&file).take(MAX_ENTRY_BYTES)).read_until(b'\n', &mut line)?;
-    let Ok(Entry { unix_ms: began_unix_ms, event: Event::RunStarted { pipeline, file: path, .. } }) =
+    let Ok(Entry { unix_ms: began_unix_ms, event: Event::RunStarted { pipeline, file: path, kept, .. } }) =
         serde_json::from_slice(&line)
     else {
         return Ok(None);
@@ -84,7 +89,8 @@ pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
             (standing, last.map(|entry| entry.unix_ms.saturating_sub(began_unix_ms)), None)
         }
     };
-    Ok(Some(Run { run: run.to_owned(), pipeline, file: path, began_unix_ms, duration_ms, standing, counts }))
+    let run = run.to_owned();
+    Ok(Some(Run { run, pipeline, file: path, began_unix_ms, duration_ms, standing, counts, kept }))
 }
 
 /// The instances whose results the store had when a run began; none where their listing is lost.
@@ -157,8 +163,8 @@ pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
             | Event::Cached { action, .. } => {
                 roots.actions.insert(action);
             }
-            Event::RunStarted { .. }
-            | Event::Added { .. }
+            Event::RunStarted { kept, .. } => roots.objects.extend(kept),
+            Event::Added { .. }
             | Event::Waiting { .. }
             | Event::Resumed { .. }
             | Event::Progress { .. }
@@ -197,22 +203,19 @@ fn is_locked(file: &File) -> bool {
 /// The run a text names: its name, the beginning of one name only, or `@1` for the last run, `@2` for the one before.
 ///
 /// # Errors
-/// What is wrong with it, in a sentence. `names` are those of all runs, earliest first.
-pub fn resolve<'a>(names: &'a [String], text: &str) -> Result<&'a str, String> {
+/// What is wrong with it, in a sentence. `runs` are all there are, earliest first.
+pub fn resolve<'a>(runs: &'a [Run], text: &str) -> Result<&'a Run, String> {
     if let Some(back) = text.strip_prefix('@') {
         let back: usize = back.parse().map_err(|_| format!("`{text}` is no run; the last one is `@1`"))?;
-        let found = back.checked_sub(1).and_then(|back| names.iter().rev().nth(back));
-        return found
-            .map(String::as_str)
-            .ok_or_else(|| format!("there is no run `{text}`; the store has {}", names.len()));
+        let found = back.checked_sub(1).and_then(|back| runs.iter().rev().nth(back));
+        return found.ok_or_else(|| format!("there is no run `{text}`; the store has {}", runs.len()));
     }
-    let begins = |name: &&String| name.starts_with(text);
-    let found: Vec<&String> = names.iter().filter(begins).collect();
+    if let Some(it) = runs.iter().find(|run| run.run == text) {
+        return Ok(it);
+    }
+    let found: Vec<&Run> = runs.iter().filter(|run| run.run.starts_with(text)).collect();
     match found.as_slice() {
         [one] => Ok(one),
-        some if some.iter().any(|name| *name == text) => {
-            Ok(&names[names.iter().position(|name| name == text).expect("just seen")])
-        }
         [] => Err(format!("there is no run `{text}`; `ablate runs` lists those there are")),
         many => Err(format!("`{text}` begins the names of {} runs; write more of it", many.len())),
     }
@@ -232,6 +235,7 @@ mod tests {
             overrides: Vec::new(),
             cached: 0,
             version: "1".to_owned(),
+            kept: None,
         };
         Entry { unix_ms, event }
     }
@@ -273,8 +277,18 @@ mod tests {
 
     #[test]
     fn runs_are_named_by_prefix_or_from_the_end() {
-        let names = ["2026-a", "2026-b", "2026-b2", "2027"].map(str::to_owned);
-        let of = |text: &str| resolve(&names, text);
+        let run = |name: &str| Run {
+            run: name.to_owned(),
+            pipeline: "p".to_owned(),
+            file: "/p.ron".to_owned(),
+            began_unix_ms: 0,
+            duration_ms: None,
+            standing: Standing::Killed,
+            counts: None,
+            kept: None,
+        };
+        let runs = ["2026-a", "2026-b", "2026-b2", "2027"].map(run);
+        let of = |text: &str| resolve(&runs, text).map(|run| run.run.as_str());
         assert_eq!(of("2027"), Ok("2027"));
         assert_eq!(of("2026-a"), Ok("2026-a"));
         assert_eq!(of("2026-b"), Ok("2026-b"));

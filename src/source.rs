@@ -66,6 +66,11 @@ impl SourceMap {
         SourceId(u32::try_from(self.sources.len() - 1).expect("few sources"))
     }
 
+    /// Every text with the name it is shown by, in the order they were added.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.name.as_str(), source.text.as_str()))
+    }
+
     /// A whole text.
     pub fn text(&self, source: SourceId) -> &str {
         &self.get(source).text

@@ -73,13 +73,15 @@ fn a_damaged_object_is_never_served() {
     let project = chain();
     project.expect(0, &["run", "p.ron"]);
     let objects = files(&project.store().join("objects"));
-    assert_eq!(objects.len(), 5);
+    assert_eq!(objects.len(), 6, "those of the stages, and the pipeline");
     for object in objects {
         damage(&object, |bytes| bytes[0] ^= 1);
         check_outputs(&project);
     }
+    let lost = project.expect(1, &["log", "--pipeline"]).stderr;
+    assert!(lost.contains("the pipeline it has kept is lost: "), "{lost}");
     let set_aside = files(&project.store().join("bad"));
-    assert_eq!(set_aside.len(), 5, "damaged objects are kept for a look");
+    assert_eq!(set_aside.len(), 6, "damaged objects are kept for a look");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn what_is_asked_for_in_vain_is_told() {
         "table `accuracies`: no trial has `E` for `method`; there are `<C>`, `A & B`, `D`",
     );
     check(&["table", "p.ron", "--group-by", "seed"], "`seed` is no axis");
-    check(&["table", "p.ron", "./p.ron"], "./p.ron is the same file as p.ron; name it once");
+    check(&["table", "p.ron", "./p.ron"], "./p.ron is the same as p.ron; name it once");
     check(&["table", "p.ron", "--where", "probe.loss>1"], "no trial has reported a metric `probe.loss` yet");
     check(
         &["table", "p.ron", "--metric", "probe.accuracy"],

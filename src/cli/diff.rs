@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 
 use ablate_stage::cache::{ActionDigest, Store};
 use clap::Args;
 
 use super::project::store_here;
-use super::{Context, Failure, exit};
+use super::{Context, Failure, exit, select};
 use crate::diagnostic::escape_lines;
-use crate::journal::{self, Event};
 use crate::manifest::{Change, Manifest, Part};
 use crate::progress::counted;
-use crate::runs::{self, resolve, sum_up};
+use crate::runs::{self, End, Member, Members};
 
 /// So many lines of a list are shown unless all are asked for.
 const LISTED: usize = 40;
@@ -29,80 +29,25 @@ pub struct Diff {
     all: bool,
 }
 
-/// What became of an instance in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Done,
-    Failed,
-    Skipped,
-    Unfinished,
-}
-
-/// An instance in a run.
-struct Member {
-    action: Option<ActionDigest>,
-    end: End,
-    metrics: BTreeMap<String, f64>,
-}
-
 /// Compares two runs by their journals and what the store has of their actions.
 pub fn diff(args: &Diff, context: &mut Context<'_>) -> Result<u8, Failure> {
     let store = store_here(context)?;
-    let folder = store.runs();
-    let unreadable = |error: std::io::Error| {
-        Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display()))
+    let (earlier, later) = (select::run(&store, &args.earlier)?, select::run(&store, &args.later)?);
+    let read = |run: &str| {
+        members(&store, run).map_err(|error| {
+            let folder = store.runs();
+            Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display()))
+        })
     };
-    let mut names = journal::runs(&folder).map_err(unreadable)?;
-    names.retain(|name| matches!(sum_up(&folder, name), Ok(Some(_))));
-    let name = |text: &str| resolve(&names, text).map_err(|error| Failure::new(exit::USAGE, error));
-    let (earlier, later) = (name(&args.earlier)?, name(&args.later)?);
-    let read = |run: &str| members(&store, run).map_err(unreadable);
+    let (earlier, later) = (earlier.run.as_str(), later.run.as_str());
     let text = compare(&store, (earlier, &read(earlier)?), (later, &read(later)?), args.all);
     context.out.write_all(escape_lines(&text).as_bytes())?;
     Ok(exit::DONE)
 }
 
-type Members = BTreeMap<String, Member>;
-
-fn members(store: &Store, run: &str) -> std::io::Result<Members> {
-    let mut members = Members::new();
-    let mut came = |instance: String, known: Option<ActionDigest>, end, metrics| {
-        let member =
-            members.entry(instance).or_insert(Member { action: None, end, metrics: BTreeMap::new() });
-        member.action = known.or(member.action);
-        member.end = end;
-        member.metrics = metrics;
-    };
-    for entry in journal::read(&store.runs(), run)? {
-        match entry.event {
-            Event::Hits { listing } => {
-                for (instance, action) in runs::hits(store, &listing) {
-                    came(instance, Some(action), End::Done, BTreeMap::new());
-                }
-            }
-            Event::Planned { instance, action, .. } => {
-                came(instance, action, End::Unfinished, BTreeMap::new());
-            }
-            Event::Finished { instance, action, metrics, .. } => {
-                came(instance, Some(action), End::Done, metrics);
-            }
-            Event::Cached { instance, action } => came(instance, Some(action), End::Done, BTreeMap::new()),
-            Event::Failed { instance, action, .. } => came(instance, action, End::Failed, BTreeMap::new()),
-            Event::Skipped { instance, .. } => came(instance, None, End::Skipped, BTreeMap::new()),
-            Event::RunStarted { .. }
-            | Event::Ordered { .. }
-            | Event::Added { .. }
-            | Event::Waiting { .. }
-            | Event::Started { .. }
-            | Event::Resumed { .. }
-            | Event::Progress { .. }
-            | Event::Output { .. }
-            | Event::Retried { .. }
-            | Event::Advice { .. }
-            | Event::Stopped { .. }
-            | Event::RunFinished { .. } => {}
-        }
-    }
+/// A run's instances with what they report.
+fn members(store: &Store, run: &str) -> io::Result<Members> {
+    let mut members = runs::members(store, run)?;
     for member in members.values_mut().filter(|member| member.end == End::Done) {
         if let Some(result) = member.action.and_then(|action| store.recorded_result(&action)) {
             member.metrics = result.metrics.into_iter().collect();

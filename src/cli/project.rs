@@ -6,9 +6,12 @@ use std::process::Command;
 
 use ablate_stage::cache::{Rehash, Store};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
+use super::kept::Past;
 use super::{Context, Failure, exit};
 use crate::budget::wanted;
+use crate::diagnostic::Diagnostics;
 use crate::expand::expand;
 use crate::graph::{self, Graph, InstanceId};
 use crate::journal;
@@ -18,7 +21,7 @@ use crate::rows::Outcome;
 use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
-#[derive(Args, Clone, Default)]
+#[derive(Args, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
     #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]
@@ -37,6 +40,12 @@ impl Changes {
         let set = self.set.iter().map(|text| format!("--set {text}"));
         let axis = self.axis.iter().map(|text| format!("--axis {text}"));
         set.chain(axis).chain(self.seeds.iter().map(|text| format!("--seeds {text}"))).collect()
+    }
+
+    /// As a pipeline is read with.
+    pub fn overrides(&self) -> Overrides {
+        let Self { set, axis, seeds } = self.clone();
+        Overrides { set, axis, seeds }
     }
 }
 
@@ -59,16 +68,25 @@ pub struct Source {
 
 impl Source {
     /// Reads and expands the pipeline, without a store.
-    pub fn read(&self, context: &Context<'_>) -> Result<(Pipeline, Graph, SourceMap), Failure> {
+    pub fn read(&self, context: &Context<'_>) -> Result<Expanded, Failure> {
         let mut sources = SourceMap::new();
-        let Changes { set, axis, seeds } = &self.changes;
-        let overrides = Overrides { set: set.clone(), axis: axis.clone(), seeds: seeds.clone() };
-        let read = pipeline::load(&self.file, &overrides, &mut sources)
-            .and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline)));
-        match read {
-            Ok((graph, pipeline)) => Ok((pipeline, graph, sources)),
-            Err(wrong) => Err(Failure::told(exit::PIPELINE, wrong.render(&sources))),
-        }
+        let read = pipeline::load(&self.file, &self.changes.overrides(), &mut sources);
+        expanded(read, sources, context)
+    }
+}
+
+/// A pipeline as written, what it expands to, and its texts.
+pub type Expanded = (Pipeline, Graph, SourceMap);
+
+/// Expands what was read.
+pub fn expanded(
+    read: Result<Pipeline, Diagnostics>,
+    sources: SourceMap,
+    context: &Context<'_>,
+) -> Result<Expanded, Failure> {
+    match read.and_then(|pipeline| Ok((expand(&pipeline, context.registry)?, pipeline))) {
+        Ok((graph, pipeline)) => Ok((pipeline, graph, sources)),
+        Err(wrong) => Err(Failure::told(exit::PIPELINE, wrong.render(&sources))),
     }
 }
 
@@ -84,6 +102,8 @@ pub struct Project {
     pub graph: Graph,
     /// Where their results are.
     pub store: Store,
+    /// The run that has kept the pipeline, where it is not as its files are now.
+    pub past: Option<Past>,
 }
 
 impl Project {
@@ -102,7 +122,37 @@ impl Project {
             return Err(Failure::new(exit::USAGE, problem));
         }
         let store = Store::look(&store_path(&root, context))?;
-        Ok(Self { file, root, sources, graph, store })
+        Ok(Self { file, root, sources, graph, store, past: None })
+    }
+
+    /// The part of a pipeline that a run was of, as it was then.
+    #[cfg(feature = "tables")]
+    pub fn of_run(past: &Past, store: &Store, context: &Context<'_>) -> Result<Self, Failure> {
+        let (_, graph, sources) = past.read(context)?;
+        let file = PathBuf::from(&past.run.file);
+        let root = root(file.parent().unwrap_or(&file));
+        let (store, past) = (store.clone(), past.clone());
+        let part = past.kept.part.clone();
+        part.of(Self { file, root, sources, graph, store, past: Some(past) })
+    }
+
+    /// The text of the file `TABLE.published.csv` beside the pipeline, where there is one.
+    pub fn published(&self, table: &str) -> Result<Option<String>, Failure> {
+        if let Some(Past { kept, .. }) = &self.past {
+            return Ok(kept.published.get(table).cloned());
+        }
+        let path = self.published_path(table);
+        let is_beside = path.parent() == self.file.parent();
+        if !is_beside || !path.exists() {
+            return Ok(None);
+        }
+        let read = std::fs::read_to_string(&path);
+        read.map(Some).map_err(|error| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display())))
+    }
+
+    /// Where what others have published for a table is read from.
+    pub fn published_path(&self, table: &str) -> PathBuf {
+        self.file.with_file_name(format!("{table}.published.csv"))
     }
 
     /// What its declared files hold, all of which can be read.

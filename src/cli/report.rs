@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use ablate_stage::cache::ActionResult;
 use clap::Args;
 
-use super::project::{self, Source};
-use super::results::{self, Results};
+use super::project;
+use super::results::{self, Named, Results, Subject};
 use super::units::date;
 use super::{Context, Failure, exit};
 use crate::draw::{Drawing, MAX_SVG_NODES};
@@ -25,8 +25,8 @@ use figures::Figures;
 #[derive(Args)]
 pub struct ReportArgs {
     #[command(flatten)]
-    source: Source,
-    /// The file to write; by default the name of the pipeline's file with `.html` in the working folder
+    named: Named,
+    /// The file to write; by default the name of the pipeline's file, or of the run, with `.html` in the working folder
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
     /// Show the report at an address of this machine instead, and follow what runs, until Ctrl-C; on any free port where none is named
@@ -36,22 +36,32 @@ pub struct ReportArgs {
 
 /// Writes the report, or shows it.
 pub fn report(args: &ReportArgs, context: &mut Context<'_>) -> Result<u8, Failure> {
+    let subject = args.named.subject(context)?;
     if let Some(port) = args.serve {
-        return serve::serve(args, port, context);
+        return serve::serve(&subject, port, context);
     }
-    let results = Results::of_source(&args.source, context)?;
-    let report = compose(args, &results, context)?;
-    let name = results.project.file.file_stem().map(PathBuf::from).unwrap_or_else(|| PathBuf::from("report"));
-    let to = args.to.clone().unwrap_or_else(|| name.with_extension("html"));
+    let results = Results::of(&subject, context)?;
+    let report = compose(&subject, &results, context)?;
+    let to = args.to.clone().unwrap_or_else(|| default_name(&subject));
     std::fs::write(&to, report.to_html())
         .map_err(|error| Failure::new(exit::FAILED, format!("cannot write {}: {error}", to.display())))?;
     writeln!(context.out, "wrote {}", to.display())?;
     Ok(exit::DONE)
 }
 
+fn default_name(subject: &Subject) -> PathBuf {
+    let name = match subject {
+        Subject::File(source) => source.file.file_stem(),
+        Subject::Run(past, _) => Some(past.run.run.as_ref()),
+    };
+    let mut name = name.unwrap_or("report".as_ref()).to_owned();
+    name.push(".html");
+    PathBuf::from(name)
+}
+
 /// The report of what there is.
-fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Result<Report, Failure> {
-    let (pipeline, graph, _) = args.source.read(context)?;
+fn compose(subject: &Subject, results: &Results, context: &Context<'_>) -> Result<Report, Failure> {
+    let (pipeline, graph, _) = subject.read(context)?;
     let drawing = Drawing::of_stages(&pipeline, &graph);
     let Figures { curves, confusions, matrices, scatters, pictures, omissions } = Figures::of(results);
     let unreadable = results.unreadable.iter().map(|error| error.to_string());
@@ -68,7 +78,7 @@ fn compose(args: &ReportArgs, results: &Results, context: &Context<'_>) -> Resul
         omissions: unreadable.chain(omissions).collect(),
         trouble: String::new(),
         costs: costs(results),
-        provenance: provenance(args, results),
+        provenance: provenance(subject, results),
     })
 }
 
@@ -142,7 +152,7 @@ fn costs(results: &Results) -> Vec<Cost> {
     by_stage(&results.project.graph).into_iter().map(cost).collect()
 }
 
-fn provenance(args: &ReportArgs, results: &Results) -> Vec<(String, Vec<String>)> {
+fn provenance(subject: &Subject, results: &Results) -> Vec<(String, Vec<String>)> {
     let project = &results.project;
     let all: Vec<InstanceId> = project.graph.ids().collect();
     let made: Vec<_> = done(results, &all).map(|(_, result)| &result.provenance).collect();
@@ -151,7 +161,8 @@ fn provenance(args: &ReportArgs, results: &Results) -> Vec<(String, Vec<String>)
     let file = project.file.strip_prefix(&project.root).unwrap_or(&project.file).display().to_string();
     let mut lines: Vec<(&str, Vec<String>)> = vec![
         ("pipeline", vec![file]),
-        ("changed by", args.source.changes.written()),
+        ("run", results.project.past.iter().map(|past| past.run.run.clone()).collect()),
+        ("changed by", subject.changes()),
         ("commit when made", distinct(&mut made.iter().filter_map(|made| made.commit.clone()))),
         ("commit when reported", project::commit(&project.root).into_iter().collect()),
     ];

@@ -1,14 +1,14 @@
 //! What the trials of a pipeline have given so far, and the tables that show it.
 
 mod attempts;
+mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
 
 use ablate_stage::Progress;
 use polars::prelude::PolarsError;
 
-use super::project::{Project, Source};
+use super::project::Project;
 use super::{Context, Failure, exit};
 use crate::budget;
 use crate::graph::{Axis, Graph, InstanceId};
@@ -16,7 +16,8 @@ use crate::pipeline::TableSpec;
 use crate::plan::{Plan, PlanError};
 use crate::rows::Outcome;
 use crate::table::{self, Look, Published, Table, Trials};
-use attempts::{Attempt, Attempts};
+use attempts::{Attempt, Attempts, runs_of};
+pub use subject::{Named, Subject};
 
 /// A pipeline with what its store and its journals say of it.
 pub struct Results {
@@ -33,15 +34,10 @@ pub struct Results {
 }
 
 impl Results {
-    /// Of a pipeline file.
-    pub fn of_source(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
-        Self::of(Project::open(source, context)?)
-    }
-
-    /// Looks into the store, and into the journals of the pipeline's runs. What can't be read of them is not known to have
-    /// failed or to be running.
-    pub fn of(project: Project) -> Result<Self, Failure> {
-        let (plan, unreadable) = project.plan_of_readable();
+    /// Looks into the store, and into the journals of the pipeline's runs; of a run, into its own alone. What can't be read of
+    /// them is not known to have failed or to be running.
+    pub fn of(subject: &Subject, context: &Context<'_>) -> Result<Self, Failure> {
+        let (project, plan, unreadable) = subject.plan(context)?;
         let missing = |id: &InstanceId| plan.state(*id).result().is_none();
         let (mut failed, mut running) = (BTreeSet::new(), BTreeSet::new());
         let mut activity = BTreeMap::new();
@@ -51,7 +47,11 @@ impl Results {
             let names: Vec<(InstanceId, String)> =
                 ids.map(|id| (id, project.graph.instance_name(id))).collect();
             let of = names.iter().map(|(_, name)| name.as_str());
-            let attempts = Attempts::of(&project.store.runs(), &project.graph.name, of);
+            let folder = project.store.runs();
+            let attempts = match &project.past {
+                Some(past) => Attempts::of([past.run.clone()].into_iter(), &folder, of),
+                None => Attempts::of(runs_of(&project.graph.name, &folder), &folder, of),
+            };
             for (id, name) in names {
                 match attempts.last(&name, plan.state(id).action()) {
                     Some(Attempt::Running(told)) => {
@@ -135,15 +135,11 @@ pub fn all_published(project: &Project) -> Result<Vec<Vec<Published>>, Failure> 
 /// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is. What is of a
 /// value that the command line leaves out of its axis is left out with it.
 pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
-    let name = format!("{}.published.csv", spec.name);
-    let is_name = Path::new(&name).components().eq([Component::Normal(name.as_ref())]);
-    let path = project.file.with_file_name(&name);
-    if !is_name || !path.exists() {
-        return Ok(Vec::new());
-    }
-    let wrong = |error: String| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let mut published = Published::read(&text, spec, &project.graph.axes).map_err(wrong)?;
+    let Some(text) = project.published(&spec.name)? else { return Ok(Vec::new()) };
+    let mut published = Published::read(&text, spec, &project.graph.axes).map_err(|error| {
+        let path = project.published_path(&spec.name);
+        Failure::new(exit::PIPELINE, format!("{}: {error}", path.display()))
+    })?;
     let left_out: Vec<(&str, &str)> = project.graph.axes.iter().flat_map(Axis::values_left_out).collect();
     published.retain(|entry| !left_out.iter().any(|&(axis, label)| entry.is_of(axis, label)));
     Ok(published)

@@ -12,6 +12,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::kept::Kept;
 use super::project::{self, Project, Reading, Source};
 use super::{Context, Failure, exit, select};
 use crate::estimate::{Estimate, Task};
@@ -73,6 +74,9 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     let files = project.files(&args.reading)?;
     // Until it is on the record what this run relies on.
     let pin = project.store.pin()?;
+    let kept = Kept::of(&project, &args.source, &args.part)?;
+    let kept = serde_json::to_vec(&kept).expect("what is kept is plain data with string keys");
+    let kept = project.store.insert_bytes(&kept)?.digest;
     let mut rounds = Rounds::new(&project.graph, &project.store, files);
     let first = rounds.first();
     project.check_wanted(&first.part)?;
@@ -114,6 +118,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         overrides: args.source.changes.written(),
         cached: hits,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        kept: Some(kept),
     });
     let mut runner = Runner::new(&project.store, &settings);
     let mut signals = Signals::new([SIGINT, SIGTERM])

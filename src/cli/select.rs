@@ -1,16 +1,20 @@
-//! Naming instances on the command line.
+//! Naming instances and runs on the command line.
 
 use std::collections::BTreeSet;
 
+use ablate_stage::cache::Store;
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use super::project::Project;
 use super::{Failure, exit};
 use crate::graph::{Graph, InstanceId};
+use crate::journal;
+use crate::runs::{self, Run};
 
 /// The part of a pipeline that is meant.
-#[derive(Args)]
+#[derive(Args, Clone, Serialize, Deserialize)]
 pub struct Part {
     /// Only the instances with such a name, and what they need: `encoder`, `probe[*k=5*]`; `*` is any text, `?` any character
     #[arg(long, value_name = "GLOB", help_heading = "Pipeline")]
@@ -21,6 +25,12 @@ pub struct Part {
 }
 
 impl Part {
+    /// As written on the command line.
+    pub fn written(&self) -> impl Iterator<Item = String> {
+        let only = self.only.iter().map(|glob| format!("--only {glob}"));
+        only.chain(self.table.iter().map(|name| format!("--table {name}")))
+    }
+
     /// The project with nothing but this part.
     pub fn of(&self, mut project: Project) -> Result<Project, Failure> {
         for name in &self.table {
@@ -110,4 +120,21 @@ fn unknown(graph: &Graph, text: &str, stage: &str) -> String {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let wanted = if graph.budget.is_some() { " that its budget of seeds wants now" } else { "" };
     format!("the pipeline has no `{text}`{wanted}; the {what}: {}{more}", names.join(", "))
+}
+
+/// The run a text names: its name, the beginning of one name only, or `@1` for the last run, `@2` for the one before.
+pub fn run(store: &Store, text: &str) -> Result<Run, Failure> {
+    let runs = all_runs(store)?;
+    if runs.is_empty() {
+        return Err(Failure::new(exit::FAILED, "there is no run in the store yet"));
+    }
+    runs::resolve(&runs, text).cloned().map_err(|error| Failure::new(exit::USAGE, error))
+}
+
+/// The runs of a store, earliest first. What has no journal that tells of a beginning is none.
+fn all_runs(store: &Store) -> Result<Vec<Run>, Failure> {
+    let folder = store.runs();
+    let names = journal::runs(&folder)
+        .map_err(|error| Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display())))?;
+    Ok(names.iter().filter_map(|name| runs::sum_up(&folder, name).ok().flatten()).collect())
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use polars::prelude::PolarsError;
 
-use super::project::{Changes, Project, Source};
-use super::results::{self, Results, bug};
+use super::project::Changes;
+use super::results::{self, Results, Subject, bug};
 use super::{Context, Failure, exit};
 use crate::pipeline::{MetricRef, TableSpec};
 use crate::rows::all_metrics;
@@ -16,9 +16,10 @@ use crate::table::{self, Filter, Look, PIPELINE, Published, Table, Trials};
 /// Print a pipeline's tables from what is in the store; nothing is run
 #[derive(Args)]
 pub struct Tables {
-    /// The pipeline file; of several, tables of one name become one, with the pipelines as rows
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// The pipeline file; or a run, whose pipeline and results are those of then: its name, the beginning of it, or `@1` for the last run.
+    /// Of several, tables of one name become one, with the pipelines as rows
+    #[arg(required = true, value_name = "FILE|RUN")]
+    named: Vec<PathBuf>,
     #[command(flatten)]
     changes: Changes,
     /// Only this table
@@ -72,13 +73,13 @@ pub fn tables(args: &Tables, context: &mut Context<'_>) -> Result<u8, Failure> {
     }
     let mut all = Vec::new();
     let mut known = BTreeMap::new();
-    for file in &args.files {
-        if let Some(first) = file.canonicalize().ok().and_then(|whole| known.insert(whole, file)) {
-            let (first, again) = (first.display(), file.display());
-            return Err(usage(format!("{again} is the same file as {first}; name it once")));
+    for named in &args.named {
+        let subject = Subject::of(named, &args.changes, context)?;
+        if let Some(first) = known.insert(subject.identity(), named) {
+            let (first, again) = (first.display(), named.display());
+            return Err(usage(format!("{again} is the same as {first}; name it once")));
         }
-        let source = Source { file: file.clone(), changes: args.changes.clone() };
-        let results = Results::of(Project::open(&source, context)?)?;
+        let results = Results::of(&subject, context)?;
         context.warn(&results.unreadable)?;
         all.push(results);
     }
@@ -360,12 +361,16 @@ fn labelled(trials: Trials, label: Option<&str>) -> Result<Trials, PolarsError> 
     }
 }
 
-/// What tells pipelines apart: their names, or their files where names are the same; nothing where there is only one.
+/// What tells pipelines apart: their names, or their files and runs where names are the same; nothing where there is only one.
 fn labels(all: &[Results]) -> Vec<Option<String>> {
     let label = |results: &Results| {
         let name = &results.project.graph.name;
         let is_shared = all.iter().filter(|other| other.project.graph.name == *name).count() > 1;
-        let label = if is_shared { results.project.file.display().to_string() } else { name.clone() };
+        let label = match &results.project.past {
+            _ if !is_shared => name.clone(),
+            Some(past) => past.run.run.clone(),
+            None => results.project.file.display().to_string(),
+        };
         (all.len() > 1).then_some(label)
     };
     all.iter().map(label).collect()

@@ -24,10 +24,12 @@ pub const MAX_FILES: usize = 256;
 
 pub(super) fn load(
     path: &Path,
+    kept: Option<&BTreeMap<String, String>>,
     overrides: &Overrides,
     sources: &mut SourceMap,
 ) -> Result<Pipeline, Diagnostics> {
-    let mut loader = Loader { sources, wrong: Diagnostics::new(), open: Vec::new(), files: 0, bytes: 0 };
+    let wrong = Diagnostics::new();
+    let mut loader = Loader { sources, kept, wrong, open: Vec::new(), files: 0, bytes: 0 };
     let file = loader.load(path, None);
     let Loader { sources, mut wrong, .. } = loader;
     let Some(mut file) = file else { return Err(wrong) };
@@ -72,6 +74,8 @@ fn finish(file: File, mut wrong: Diagnostics) -> Result<Pipeline, Diagnostics> {
 /// Reads files and those they name.
 struct Loader<'a> {
     sources: &'a mut SourceMap,
+    /// What is read in place of files, by the names they are shown by.
+    kept: Option<&'a BTreeMap<String, String>>,
     wrong: Diagnostics,
     /// The files being read, each named by the one before: its path without links, and as shown.
     open: Vec<(PathBuf, String)>,
@@ -83,7 +87,11 @@ impl Loader<'_> {
     /// A file with all it names; `None` where it cannot be read. `named` is where it is named.
     fn load(&mut self, path: &Path, named: Option<Span>) -> Option<File> {
         let shown = path.display().to_string();
-        let canonical = match path.canonicalize() {
+        let canonical = match self.kept {
+            Some(_) => Ok(path.to_owned()),
+            None => path.canonicalize(),
+        };
+        let canonical = match canonical {
             Ok(canonical) => canonical,
             Err(error) => return self.refuse(&shown, named, &error.to_string()),
         };
@@ -114,6 +122,12 @@ impl Loader<'_> {
         self.files += 1;
         if self.files > MAX_FILES {
             return self.refuse(shown, named, &format!("a pipeline is made of at most {MAX_FILES} files"));
+        }
+        if let Some(kept) = self.kept {
+            return match kept.get(shown) {
+                Some(text) => Some(self.sources.add(shown, text.as_str())),
+                None => self.refuse(shown, named, "its text was not kept"),
+            };
         }
         let mut bytes = Vec::new();
         let room = MAX_FILE_BYTES - self.bytes;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ablate_stage::cache::Digest;
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::{ReportArgs, compose, tables};
-use crate::cli::results::Results;
+use super::{compose, tables};
+use crate::cli::results::{Results, Subject};
 use crate::cli::{Context, Failure, exit};
 use crate::report::{Report, activity};
 use crate::rows::Outcome;
@@ -27,10 +27,10 @@ struct Shown {
 }
 
 /// Shows the report until the program is stopped.
-pub fn serve(args: &ReportArgs, port: u16, context: &mut Context<'_>) -> Result<u8, Failure> {
+pub fn serve(subject: &Subject, port: u16, context: &mut Context<'_>) -> Result<u8, Failure> {
     let mut shown = Shown::default();
     // What is wrong now is told now; what goes wrong later is shown in the page.
-    shown.look(args, context)?;
+    shown.look(subject, context)?;
     let unable = |error: &dyn std::fmt::Display| {
         Failure::new(exit::FAILED, format!("cannot serve on port {port}: {error}; choose another"))
     };
@@ -45,7 +45,7 @@ pub fn serve(args: &ReportArgs, port: u16, context: &mut Context<'_>) -> Result<
             mem::forget(request);
             continue;
         }
-        let answer = shown.answer(&request, args, context);
+        let answer = shown.answer(&request, subject, context);
         // A reader may be slow, or send a body that never ends, which is read before a request is dropped. Whoever has gone away
         // needs no answer.
         thread::spawn(move || drop(request.respond(answer)));
@@ -57,7 +57,7 @@ impl Shown {
     fn answer(
         &mut self,
         request: &Request,
-        args: &ReportArgs,
+        subject: &Subject,
         context: &mut Context<'_>,
     ) -> Response<std::io::Cursor<Vec<u8>>> {
         let header = |name: &str, value: &str| Header::from_bytes(name, value).expect("both are plain");
@@ -74,9 +74,9 @@ impl Shown {
             return plain("a report can only be read\n", 405).with_header(header("Allow", "GET"));
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
-            && let Err(Failure { message, .. }) = self.look(args, context)
+            && let Err(Failure { message, .. }) = self.look(subject, context)
         {
-            self.fail(args, &message);
+            self.fail(subject, &message);
         }
         match request.url() {
             "/" => {
@@ -91,12 +91,12 @@ impl Shown {
     }
 
     /// Looks whether anything has happened, and makes the page anew where there are other results.
-    fn look(&mut self, args: &ReportArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    fn look(&mut self, subject: &Subject, context: &mut Context<'_>) -> Result<(), Failure> {
         self.looked = Some(Instant::now());
-        let results = Results::of_source(&args.source, context)?;
+        let results = Results::of(subject, context)?;
         let standing = standing(&results)?;
         if self.standing != Some(standing) {
-            let report = compose(args, &results, context)?;
+            let report = compose(subject, &results, context)?;
             self.page = report.to_live_html(&standing.to_string());
         }
         self.state = format!("{standing}\n{}", activity::to_html(&results.activity));
@@ -105,8 +105,8 @@ impl Shown {
     }
 
     /// Shows what is wrong in place of the report, until it is mended.
-    fn fail(&mut self, args: &ReportArgs, message: &str) {
-        let title = args.source.file.display().to_string();
+    fn fail(&mut self, subject: &Subject, message: &str) {
+        let title = subject.name().display().to_string();
         let report = Report { title, trouble: message.to_owned(), ..Report::default() };
         let standing = Digest::of_bytes(message.as_bytes());
         self.page = report.to_live_html(&standing.to_string());

@@ -11,7 +11,7 @@ use crate::runs::{self, Run, Standing};
 
 /// The latest runs of a store that are asked.
 const MAX_RUNS: usize = 1000;
-/// The most bytes read of the journals of runs that are over.
+/// The most bytes read of the journals of runs that are over, besides the latest.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The most reports of progress kept of an action; a chart has fewer columns.
@@ -38,19 +38,16 @@ pub enum Attempt {
 pub struct Attempts(HashMap<String, Vec<(Option<ActionDigest>, Attempt)>>);
 
 impl Attempts {
-    /// Of the instances of a pipeline with these names. A journal that cannot be read tells nothing.
-    pub fn of<'n>(folder: &Path, pipeline: &str, names: impl Iterator<Item = &'n str>) -> Self {
+    /// Of the instances with these names, in these runs, the latest first. A journal that cannot be read tells nothing.
+    pub fn of<'n>(
+        runs: impl Iterator<Item = Run>,
+        folder: &Path,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Self {
         let mut all: HashMap<String, Vec<_>> = names.map(|name| (name.to_owned(), Vec::new())).collect();
-        let runs = journal::runs(folder).unwrap_or_default();
-        let ours = runs
-            .iter()
-            .rev()
-            .take(MAX_RUNS)
-            .filter_map(|run| runs::sum_up(folder, run).ok().flatten())
-            .filter(|run| run.pipeline == pipeline);
         let mut room = MAX_BYTES;
-        for run in ours {
-            if run.standing != Standing::Running {
+        for (at, run) in runs.enumerate() {
+            if run.standing != Standing::Running && at > 0 {
                 let size =
                     std::fs::metadata(journal::journal_path(folder, &run.run)).map_or(0, |of| of.len());
                 match room.checked_sub(size) {
@@ -76,6 +73,13 @@ impl Attempts {
         let of_another = if says_nothing(last) { tries.find(says_more) } else { None };
         Some(of_another.unwrap_or(last))
     }
+}
+
+/// The latest runs of a pipeline, the last one first.
+pub fn runs_of(pipeline: &str, folder: &Path) -> impl Iterator<Item = Run> {
+    let runs = journal::runs(folder).unwrap_or_default().into_iter().rev().take(MAX_RUNS);
+    let runs = runs.filter_map(|run| runs::sum_up(folder, &run).ok().flatten());
+    runs.filter(move |run| run.pipeline == pipeline)
 }
 
 /// The last tries of a run.

@@ -130,14 +130,14 @@ pub fn plan(graph: &Graph, store: &Store, files: Files) -> Plan {
     Plan { states, files }
 }
 
-/// What a run left of each instance of its graph, as far as the store still has it.
+/// What a run left of each instance of its graph, as far as the store still has a record of it. Its artifacts may be gone.
 pub fn left_by(graph: &Graph, store: &Store, members: &Members) -> Plan {
     let left = |id: InstanceId| {
         let member = members.get(&graph.instance_name(id));
         let Some((action, end)) = member.and_then(|member| Some((member.action?, member.end))) else {
             return State::Pending(producers(graph, id).collect());
         };
-        match store.result(&action).filter(|_| end == End::Done) {
+        match store.recorded_result(&action).filter(|_| end == End::Done) {
             Some(result) => State::Hit(action, Box::new(result)),
             None => State::Miss(action),
         }

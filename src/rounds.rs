@@ -127,11 +127,19 @@ impl<'a> Rounds<'a> {
         self.counts
     }
 
-    /// The trials that were wanted, and what became of their instances.
+    /// The trials that are wanted by what was run, also where it was stopped before it began all of them, and what became of
+    /// their instances.
     pub fn finish(mut self) -> (Part<'a>, Vec<End>) {
         let part = match self.graph.budget {
             None => self.graph.whole(),
-            Some(_) => self.graph.part(&self.wanted.trials, &BTreeSet::new()),
+            Some(_) => {
+                let wanted = wanted(self.graph, |id| match &self.ends[id.0] {
+                    Some(end) => end.outcome(),
+                    None if self.failed.contains(&id) => Outcome::Failed,
+                    None => Outcome::Missing,
+                });
+                self.graph.part(&wanted.trials, &BTreeSet::new())
+            }
         };
         let end = |id: &InstanceId| match self.ends[id.0].take() {
             Some(end) => end,

@@ -93,14 +93,19 @@ pub fn sum_up(folder: &Path, run: &str) -> io::Result<Option<Run>> {
     Ok(Some(Run { run, pipeline, file: path, began_unix_ms, duration_ms, standing, counts, kept }))
 }
 
-/// The instances whose results the store had when a run began; none where their listing is lost.
-pub fn hits(store: &Store, listing: &Digest) -> BTreeMap<String, ActionDigest> {
-    listed(store, listing).unwrap_or_default()
-}
-
-fn listed(store: &Store, listing: &Digest) -> Option<BTreeMap<String, ActionDigest>> {
-    let text = std::fs::read(store.verified(listing).ok()?).ok()?;
-    serde_json::from_slice(&text).ok()
+/// The instances whose results the store had when a run began.
+///
+/// # Errors
+/// Where their listing is lost.
+fn listed(store: &Store, run: &str, listing: &Digest) -> io::Result<BTreeMap<String, ActionDigest>> {
+    let read = || {
+        let text = std::fs::read(store.verified(listing).ok()?).ok()?;
+        serde_json::from_slice(&text).ok()
+    };
+    read().ok_or_else(|| {
+        let text = format!("the listing of what run {run} found in the store is lost or damaged");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
 }
 
 /// The action an instance was in the last run that knew it; none where no run did.
@@ -109,8 +114,8 @@ fn listed(store: &Store, listing: &Digest) -> Option<BTreeMap<String, ActionDige
 /// Where the runs cannot be listed. A journal that cannot be read tells nothing.
 pub fn action_of(store: &Store, instance: &str) -> io::Result<Option<ActionDigest>> {
     let folder = store.runs();
-    let of = |event| match event {
-        Event::Hits { listing } => hits(store, &listing).remove(instance),
+    let of = |run: &str, event| match event {
+        Event::Hits { listing } => listed(store, run, &listing).ok()?.remove(instance),
         Event::Planned { instance: of, action, .. } | Event::Failed { instance: of, action, .. } => {
             action.filter(|_| of == instance)
         }
@@ -133,7 +138,7 @@ pub fn action_of(store: &Store, instance: &str) -> io::Result<Option<ActionDiges
     let names = journal::runs(&folder)?;
     Ok(names.iter().rev().find_map(|run| {
         let entries = journal::read(&folder, run).ok()?;
-        entries.into_iter().rev().find_map(|entry| of(entry.event))
+        entries.into_iter().rev().find_map(|entry| of(run, entry.event))
     }))
 }
 
@@ -149,11 +154,7 @@ pub fn cited(store: &Store, run: &str, roots: &mut Roots) -> io::Result<()> {
     for entry in entries {
         match entry.event {
             Event::Hits { listing } => {
-                let listed = listed(store, &listing).ok_or_else(|| {
-                    let text = format!("the listing of what run {run} found in the store is lost or damaged");
-                    io::Error::new(io::ErrorKind::InvalidData, text)
-                })?;
-                roots.actions.extend(listed.into_values());
+                roots.actions.extend(listed(store, run, &listing)?.into_values());
                 roots.objects.insert(listing);
             }
             Event::Planned { action, .. } | Event::Failed { action, .. } => roots.actions.extend(action),

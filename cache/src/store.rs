@@ -272,14 +272,15 @@ impl Store {
         Ok(Object { digest, size })
     }
 
-    /// Puts bytes into the store. Nothing is written where they are there already.
+    /// Puts bytes into the store. Nothing is written where they are there already, whole.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn insert_bytes(&self, bytes: &[u8]) -> Result<Object, StoreError> {
         let object = Object { digest: Digest::of_bytes(bytes), size: bytes.len() as u64 };
-        if !self.contains(&object) {
-            let path = self.object_path(&object.digest);
+        let path = self.object_path(&object.digest);
+        let is_whole = || fs::read(&path).is_ok_and(|found| found == bytes);
+        if !(self.contains(&object) && is_whole()) {
             self.make_place(&path)?;
             durable::write(&path, bytes, &self.staging(), self.durability)
                 .map_err(failed("cannot write", &path))?;

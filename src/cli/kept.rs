@@ -47,7 +47,7 @@ impl Kept {
         let texts = texts.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let mut published = BTreeMap::new();
         for table in &project.graph.tables {
-            if let Some(text) = project.published(&table.name)? {
+            if let Some((text, _)) = project.published(&table.name)? {
                 published.insert(table.name.clone(), text);
             }
         }
@@ -71,7 +71,8 @@ impl Kept {
         };
         let lost = |error: &dyn Display| failed(format!("the pipeline it has kept is lost: {error}"));
         let text = std::fs::read(store.verified(kept).map_err(|error| lost(&error))?);
-        serde_json::from_slice(&text.map_err(|error| lost(&error))?).map_err(|error| lost(&error))
+        let other = |error| failed(format!("this version does not know what it has kept: {error}"));
+        serde_json::from_slice(&text.map_err(|error| lost(&error))?).map_err(other)
     }
 
     /// What the command line changed or chose, as written there.

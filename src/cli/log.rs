@@ -5,7 +5,7 @@ use clap::Args;
 use super::kept::Kept;
 use super::project::store_here;
 use super::{Context, Failure, exit, select};
-use crate::diagnostic::escape_lines;
+use crate::diagnostic::{escape, escape_lines};
 use crate::journal;
 use crate::progress::describe;
 
@@ -44,10 +44,10 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
 /// Prints the texts, each after a line that says which it is.
 fn pipeline(kept: &Kept, context: &mut Context<'_>) -> Result<u8, Failure> {
     let changed: String = kept.changed().iter().map(|changed| format!(" {changed}")).collect();
-    let mut text = format!("// ablate run {}{changed}\n", kept.file);
+    let mut text = format!("// ablate run {}\n", escape(&format!("{}{changed}", kept.file)));
     text.push_str(kept.texts.get(&kept.file).map_or("", String::as_str));
     for (name, of) in kept.texts.iter().filter(|(name, _)| **name != kept.file) {
-        text.push_str(&format!("\n// {name}\n{of}"));
+        text.push_str(&format!("\n// {}\n{of}", escape(name)));
     }
     // A file takes it as it is.
     let text = if context.width.is_some() { escape_lines(&text) } else { text };

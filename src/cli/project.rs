@@ -22,6 +22,7 @@ use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
 #[derive(Args, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Changes {
     /// Set a field, an input or a whole stage: `encoder.epochs=2`, `probe.from.embeddings=raw`
     #[arg(long, value_name = "PATH=VALUE", help_heading = "Pipeline")]
@@ -127,32 +128,33 @@ impl Project {
 
     /// The part of a pipeline that a run was of, as it was then.
     #[cfg(feature = "tables")]
-    pub fn of_run(past: &Past, store: &Store, context: &Context<'_>) -> Result<Self, Failure> {
+    pub fn of_run(past: Past, store: &Store, context: &Context<'_>) -> Result<Self, Failure> {
         let (_, graph, sources) = past.read(context)?;
         let file = PathBuf::from(&past.run.file);
         let root = root(file.parent().unwrap_or(&file));
-        let (store, past) = (store.clone(), past.clone());
+        let store = store.clone();
         let part = past.kept.part.clone();
         part.of(Self { file, root, sources, graph, store, past: Some(past) })
     }
 
-    /// The text of the file `TABLE.published.csv` beside the pipeline, where there is one.
-    pub fn published(&self, table: &str) -> Result<Option<String>, Failure> {
-        if let Some(Past { kept, .. }) = &self.past {
-            return Ok(kept.published.get(table).cloned());
+    /// The text of the file `TABLE.published.csv` beside the pipeline, where there is one, with how errors call it; of a run, as that
+    /// has kept it.
+    pub fn published(&self, table: &str) -> Result<Option<(String, String)>, Failure> {
+        let name = format!("{table}.published.csv");
+        if let Some(Past { kept, run }) = &self.past {
+            let text = kept.published.get(table).cloned();
+            return Ok(text.map(|text| (text, format!("{name} as run {} has kept it", run.run))));
         }
-        let path = self.published_path(table);
+        let path = self.file.with_file_name(&name);
         let is_beside = path.parent() == self.file.parent();
         if !is_beside || !path.exists() {
             return Ok(None);
         }
-        let read = std::fs::read_to_string(&path);
-        read.map(Some).map_err(|error| Failure::new(exit::PIPELINE, format!("{}: {error}", path.display())))
-    }
-
-    /// Where what others have published for a table is read from.
-    pub fn published_path(&self, table: &str) -> PathBuf {
-        self.file.with_file_name(format!("{table}.published.csv"))
+        let place = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some((text, place))),
+            Err(error) => Err(Failure::new(exit::PIPELINE, format!("{place}: {error}"))),
+        }
     }
 
     /// What its declared files hold, all of which can be read.

@@ -71,10 +71,10 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     // What is wrong with them is told before hours are spent, not after.
     #[cfg(feature = "tables")]
     let published = if args.json { Vec::new() } else { super::results::all_published(&project)? };
+    let kept = Kept::of(&project, &args.source, &args.part)?;
     let files = project.files(&args.reading)?;
     // Until it is on the record what this run relies on.
     let pin = project.store.pin()?;
-    let kept = Kept::of(&project, &args.source, &args.part)?;
     let kept = serde_json::to_vec(&kept).expect("what is kept is plain data with string keys");
     let kept = project.store.insert_bytes(&kept)?.digest;
     let mut rounds = Rounds::new(&project.graph, &project.store, files);

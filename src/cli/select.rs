@@ -14,7 +14,8 @@ use crate::journal;
 use crate::runs::{self, Run};
 
 /// The part of a pipeline that is meant.
-#[derive(Args, Clone, Serialize, Deserialize)]
+#[derive(Args, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Part {
     /// Only the instances with such a name, and what they need: `encoder`, `probe[*k=5*]`; `*` is any text, `?` any character
     #[arg(long, value_name = "GLOB", help_heading = "Pipeline")]
@@ -129,6 +130,12 @@ pub fn run(store: &Store, text: &str) -> Result<Run, Failure> {
         return Err(Failure::new(exit::FAILED, "there is no run in the store yet"));
     }
     runs::resolve(&runs, text).cloned().map_err(|error| Failure::new(exit::USAGE, error))
+}
+
+/// Whether the name of some run begins so.
+#[cfg(feature = "tables")]
+pub fn begins_a_run(store: &Store, text: &str) -> Result<bool, Failure> {
+    Ok(all_runs(store)?.iter().any(|run| run.run.starts_with(text)))
 }
 
 /// The runs of a store, earliest first. What has no journal that tells of a beginning is none.

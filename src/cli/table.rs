@@ -1,5 +1,6 @@
 //! `ablate table`.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -182,10 +183,9 @@ fn known(names: &[&str]) -> String {
 
 /// A table, of all pipelines that declare it, whose conditions ask for these metrics.
 fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Result<Table, Failure> {
-    let mut whole: Option<(TableSpec, Trials, Vec<Published>)> = None;
+    let mut whole: Option<(TableSpec, Trials)> = None;
     for (results, label) in all.iter().zip(labels(all)) {
         let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
-        let published = results::published(&results.project, spec)?;
         let graph = &results.project.graph;
         let has_stage = |stage: &str| graph.instances.iter().any(|instance| &*instance.stage == stage);
         let asked: Vec<MetricRef> = asked.iter().filter(|metric| has_stage(&metric.stage)).cloned().collect();
@@ -195,20 +195,12 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
             .and_then(|trials| labelled(trials, label.as_deref()))
             .map_err(bug)?;
         whole = Some(match whole {
-            None => (spec.clone(), trials, published),
-            Some((first, before, mut known)) => {
-                for entry in published {
-                    match known.iter().find(|other| other.is_rival_of(&entry)) {
-                        None => known.push(entry),
-                        Some(other) if *other == entry => {}
-                        Some(other) => return Err(usage(rivals(name, other, &entry))),
-                    }
-                }
-                (first.and(spec).map_err(usage)?, before.and(trials).map_err(bug)?, known)
-            }
+            None => (spec.clone(), trials),
+            Some((first, before)) => (first.and(spec).map_err(usage)?, before.and(trials).map_err(bug)?),
         });
     }
-    let (mut spec, trials, mut published) = whole.expect("its name was found in one of them");
+    let (mut spec, trials) = whole.expect("its name was found in one of them");
+    let Claims { mut published, told } = claims(all, name)?;
     if all.len() > 1 {
         spec.rows.insert(0, PIPELINE.to_owned());
     }
@@ -221,6 +213,7 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
     }
     let mut table = table::build(&trials, &spec, &published).map_err(bug)?;
     table.remarks.extend(chosen(&args.filters, &trials));
+    table.remarks.extend(told);
     // What was decided by all trials is not said of some.
     if args.filters.is_empty() {
         for (results, label) in all.iter().zip(labels(all)) {
@@ -231,6 +224,40 @@ fn one(args: &Tables, all: &[Results], name: &str, asked: &[MetricRef]) -> Resul
         }
     }
     Ok(table)
+}
+
+/// What others have published for a table.
+struct Claims {
+    published: Vec<Published>,
+    /// Whose it is, where not all say the same.
+    told: Option<String>,
+}
+
+/// What all pipelines say that others have published for a table. What a run has kept nobody can change: a file's word holds
+/// before a run's, and a later run's before an earlier one's.
+fn claims(all: &[Results], name: &str) -> Result<Claims, Failure> {
+    let mut ranked: Vec<(&Results, Option<String>)> = all.iter().zip(labels(all)).collect();
+    ranked
+        .sort_by_key(|(results, _)| results.project.past.as_ref().map(|past| Reverse(past.run.run.clone())));
+    let mut known: Vec<(Published, Option<String>)> = Vec::new();
+    let mut heard = BTreeSet::new();
+    for (results, label) in ranked {
+        let Some(spec) = results.project.graph.tables.iter().find(|spec| spec.name == name) else { continue };
+        for entry in results::published(&results.project, spec)? {
+            match known.iter().find(|(other, _)| other.is_rival_of(&entry)) {
+                None => known.push((entry, label.clone())),
+                Some((other, _)) if *other == entry => {}
+                Some((_, of)) if results.project.past.is_some() => heard.extend(of.clone()),
+                Some((other, _)) => return Err(usage(rivals(name, other, &entry))),
+            }
+        }
+    }
+    let heard: Vec<String> = heard.into_iter().collect();
+    let told = format!("where published values differ, they are those of {}", heard.join(" and "));
+    Ok(Claims {
+        published: known.into_iter().map(|(entry, _)| entry).collect(),
+        told: (!heard.is_empty()).then_some(told),
+    })
 }
 
 /// Which trials a table is of, where conditions have chosen them.

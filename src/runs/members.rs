@@ -5,7 +5,7 @@ use std::io;
 
 use ablate_stage::cache::{ActionDigest, Store};
 
-use super::hits;
+use super::listed;
 use crate::journal::{self, Event};
 
 /// What became of an instance in a run.
@@ -34,10 +34,13 @@ pub struct Member {
 /// The instances of a run, by name.
 pub type Members = BTreeMap<String, Member>;
 
+/// The kinds of entries that tell of these.
+const TOLD: [&str; 8] = ["hits", "planned", "ordered", "started", "finished", "cached", "failed", "skipped"];
+
 /// What became of each instance of a run so far.
 ///
 /// # Errors
-/// Where there is no such run, or its journal cannot be read.
+/// Where there is no such run, or its journal cannot be read, or what it found in the store is listed nowhere any more.
 pub fn members(store: &Store, run: &str) -> io::Result<Members> {
     let mut members = Members::new();
     let mut came = |instance: String, known: Option<ActionDigest>, end, metrics| {
@@ -47,10 +50,10 @@ pub fn members(store: &Store, run: &str) -> io::Result<Members> {
         member.end = end;
         member.metrics = metrics;
     };
-    for entry in journal::read(&store.runs(), run)? {
+    for entry in journal::read_some(&store.runs(), run, &TOLD)? {
         match entry.event {
             Event::Hits { listing } => {
-                for (instance, action) in hits(store, &listing) {
+                for (instance, action) in listed(store, run, &listing)? {
                     came(instance, Some(action), End::Done, BTreeMap::new());
                 }
             }

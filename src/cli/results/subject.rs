@@ -37,11 +37,15 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The run that is meant, where the text looks as one does and there is no file of that name; else the file.
+    /// The file of that name, or else the run, where that is what the text means.
     pub fn of(named: &Path, changes: &Changes, context: &Context<'_>) -> Result<Self, Failure> {
-        let Some(text) = named.to_str().filter(|text| is_run_like(text) && !named.exists()) else {
-            return Ok(Self::File(Source { file: named.to_owned(), changes: changes.clone() }));
-        };
+        let file = || Self::File(Source { file: named.to_owned(), changes: changes.clone() });
+        let Some(text) = named.to_str().filter(|_| !named.is_file()) else { return Ok(file()) };
+        let may_begin = text.starts_with(|c: char| c.is_ascii_digit());
+        let is_run = text.starts_with('@') || may_begin && select::begins_a_run(&store_here(context)?, text)?;
+        if !is_run {
+            return Ok(file());
+        }
         if *changes != Changes::default() {
             let problem = "a run is shown as it was: `--set`, `--axis` and `--seeds` go with a file";
             return Err(Failure::new(exit::USAGE, problem));
@@ -91,19 +95,19 @@ impl Subject {
                 Ok((project, plan, unreadable))
             }
             Self::Run(past, store) => {
-                let run = &past.run.run;
-                let members = runs::members(store, run).map_err(|error| {
-                    Failure::new(exit::STORE, format!("cannot read the journal of run {run}: {error}"))
-                })?;
+                let name = &past.run.run;
+                let unreadable = |error| {
+                    Failure::new(exit::STORE, format!("cannot read the journal of run {name}: {error}"))
+                };
+                // It may go on, and end at any time.
+                let run = runs::sum_up(&store.runs(), name).map_err(unreadable)?;
+                let run = run.unwrap_or_else(|| past.run.clone());
+                let members = runs::members(store, name).map_err(unreadable)?;
+                let past = Past { run, kept: past.kept.clone() };
                 let project = Project::of_run(past, store, context)?;
                 let plan = left_by(&project.graph, store, &members);
                 Ok((project, plan, Vec::new()))
             }
         }
     }
-}
-
-/// Whether a text may name a run, as names of pipeline files do not.
-fn is_run_like(text: &str) -> bool {
-    text.starts_with(|c: char| c == '@' || c.is_ascii_digit()) && !text.ends_with(".ron")
 }

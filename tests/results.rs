@@ -473,6 +473,29 @@ fn a_served_report_follows_what_runs() {
     server.wait().unwrap();
 }
 
+/// It is of one run, whatever runs later, and sees that end, be it by a kill.
+#[test]
+fn a_served_report_of_a_run_sees_it_die() {
+    let project = Project::new();
+    project.write("p.ron", METHODS.replace("[ $METHOD != c ] &&", "[ $METHOD = a6 ] || sleep 1000;"));
+    let mut run = project.start_group(&["run", "p.ron", "--jobs", "1", "--seeds", "0"]);
+    wait_until("a stage runs", || {
+        project.run(&["table", "@1", "--format", "csv"]).stdout.contains("running")
+    });
+    let mut server = project.start(&["report", "@1", "--serve"]);
+    let mut told = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    let address = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let page = || ask(&address, "GET", "/", "localhost").1;
+    assert!(page().contains("1 missing, 1 running"), "{}", page());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    project.expect(0, &["run", "p.ron", "--axis", "method=A & B", "--seeds", "0"]);
+    wait_until("the page shows that nothing runs", || page().contains("2 missing"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 #[test]
 fn what_a_program_says_of_itself_is_followed() {
     let project = Project::new();

@@ -111,35 +111,10 @@ fn listed(store: &Store, run: &str, listing: &Digest) -> io::Result<BTreeMap<Str
 /// The action an instance was in the last run that knew it; none where no run did.
 ///
 /// # Errors
-/// Where the runs cannot be listed. A journal that cannot be read tells nothing.
+/// Where the runs cannot be listed. A run whose journal or listing cannot be read tells nothing.
 pub fn action_of(store: &Store, instance: &str) -> io::Result<Option<ActionDigest>> {
-    let folder = store.runs();
-    let of = |run: &str, event| match event {
-        Event::Hits { listing } => listed(store, run, &listing).ok()?.remove(instance),
-        Event::Planned { instance: of, action, .. } | Event::Failed { instance: of, action, .. } => {
-            action.filter(|_| of == instance)
-        }
-        Event::Ordered { instance: of, action }
-        | Event::Started { instance: of, action }
-        | Event::Finished { instance: of, action, .. }
-        | Event::Cached { instance: of, action } => (of == instance).then_some(action),
-        Event::RunStarted { .. }
-        | Event::Added { .. }
-        | Event::Waiting { .. }
-        | Event::Resumed { .. }
-        | Event::Progress { .. }
-        | Event::Output { .. }
-        | Event::Retried { .. }
-        | Event::Skipped { .. }
-        | Event::Advice { .. }
-        | Event::Stopped { .. }
-        | Event::RunFinished { .. } => None,
-    };
-    let names = journal::runs(&folder)?;
-    Ok(names.iter().rev().find_map(|run| {
-        let entries = journal::read(&folder, run).ok()?;
-        entries.into_iter().rev().find_map(|entry| of(run, entry.event))
-    }))
+    let names = journal::runs(&store.runs())?;
+    Ok(names.iter().rev().find_map(|run| members(store, run).ok()?.remove(instance)?.action))
 }
 
 /// Adds what a run relies on or made to what gc keeps. A folder that is no run cites nothing.

@@ -40,17 +40,18 @@ impl Subject {
     /// The file of that name, or else the run, where that is what the text means.
     pub fn of(named: &Path, changes: &Changes, context: &Context<'_>) -> Result<Self, Failure> {
         let file = || Self::File(Source { file: named.to_owned(), changes: changes.clone() });
-        let Some(text) = named.to_str().filter(|_| !named.is_file()) else { return Ok(file()) };
-        let may_begin = text.starts_with(|c: char| c.is_ascii_digit());
-        let is_run = text.starts_with('@') || may_begin && select::begins_a_run(&store_here(context)?, text)?;
-        if !is_run {
+        let may_be_run = |text: &&str| text.starts_with(|c: char| c == '@' || c.is_ascii_digit());
+        let Some(text) = named.to_str().filter(may_be_run).filter(|_| !named.is_file()) else {
+            return Ok(file());
+        };
+        let store = store_here(context)?;
+        if !text.starts_with('@') && !select::begins_a_run(&store, text)? {
             return Ok(file());
         }
         if *changes != Changes::default() {
             let problem = "a run is shown as it was: `--set`, `--axis` and `--seeds` go with a file";
             return Err(Failure::new(exit::USAGE, problem));
         }
-        let store = store_here(context)?;
         let run = select::run(&store, text)?;
         let kept = Kept::by(&store, &run)?;
         Ok(Self::Run(Box::new(Past { run, kept }), store))

@@ -479,19 +479,19 @@ fn a_served_report_of_a_run_sees_it_die() {
     let project = Project::new();
     project.write("p.ron", METHODS.replace("[ $METHOD != c ] &&", "[ $METHOD = a6 ] || sleep 1000;"));
     let mut run = project.start_group(&["run", "p.ron", "--jobs", "1", "--seeds", "0"]);
-    wait_until("a stage runs", || {
-        project.run(&["table", "@1", "--format", "csv"]).stdout.contains("running")
-    });
+    wait_until("the run is there", || project.run(&["table", "@1"]).code == 0);
     let mut server = project.start(&["report", "@1", "--serve"]);
     let mut told = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut told).unwrap();
     let address = told.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
     let page = || ask(&address, "GET", "/", "localhost").1;
-    assert!(page().contains("1 missing, 1 running"), "{}", page());
+    wait_until("the first stage has ended, and the second runs", || {
+        page().contains("; 1 missing, 1 running</p>")
+    });
     run.kill().unwrap();
     run.wait().unwrap();
     project.expect(0, &["run", "p.ron", "--axis", "method=A & B", "--seeds", "0"]);
-    wait_until("the page shows that nothing runs", || page().contains("2 missing"));
+    wait_until("the page shows that nothing runs", || page().contains("; 2 missing</p>"));
     server.kill().unwrap();
     server.wait().unwrap();
 }

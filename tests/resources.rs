@@ -48,23 +48,28 @@ fn a_stage_that_takes_too_long_is_stopped_and_keeps_its_checkpoints() {
     let argv = format!(r#"argv: ["sh", "-c", {script:?}, "{{scratch}}"]"#);
     let stage = format!(
         r#"Pipeline(name: "p", stages: {{
-            "a": (stage: Command({argv}, outputs: {{"o": (kind: File, path: "o")}}), resources: (time_min: 0.01)),
+            "a": (stage: Command({argv}, outputs: {{"o": (kind: File, path: "o")}}), LIMIT),
         }})"#
     );
     let project = Project::new();
-    let output = project.write("p.ron", stage).expect(1, &["run", "p.ron"]);
-    let error = "Failed a: it took longer than its time of 0.01 min; its checkpoints are kept: raise `time_min` in its resources and run again";
+    project.write("p.ron", stage.replace("LIMIT", "resources: (time_min: 0.1)"));
+    let output = project.expect(1, &["run", "p.ron"]);
+    let error = "Failed a: it took longer than its time of 0.1 min; its checkpoints are kept: raise `time_min` in its resources and run again";
     assert!(output.stderr.contains(error), "{}", output.stderr);
     assert_eq!(retries(&project), 0);
-    project.expect(0, &["run", "p.ron"]);
+    project.write("p.ron", stage.replace("LIMIT", "")).expect(0, &["run", "p.ron"]);
 }
+
+/// Ends once a failure is on record, seen from where a program works.
+const AFTER_A_FAILURE: &str =
+    "until grep -q '\"failed\"' ../../../runs/*/journal.jsonl; do sleep 0.05; done; echo x > o";
 
 #[test]
 fn after_a_failure_the_rest_goes_on_unless_told() {
     let stages = [
         shell("bad", "exit 1", None, ""),
         shell("after", "echo x > o", Some("bad"), ""),
-        shell("good", "sleep 0.2; echo x > o", None, ""),
+        shell("good", AFTER_A_FAILURE, None, ""),
         shell("better", "echo x > o", Some("good"), ""),
     ];
     let going_on = project(&stages);
@@ -99,29 +104,33 @@ fn equal_actions_with_other_resources_are_one() {
 
 #[test]
 fn memory_keeps_stages_apart() {
-    let stage = |name: &str| {
-        let script = format!(": {name}; date +%s%N > o; sleep 0.3; date +%s%N >> o");
-        shell(name, &script, None, "resources: (memory_gib: 3)")
+    let stage =
+        |name: &str, script: &str| shell(name, script, None, "resources: (memory_gib: 3, time_min: 2)");
+    let folder = tempfile::tempdir().unwrap();
+    let wait = |name: &str, other: &str| {
+        let dir = folder.path().display();
+        format!("echo > {dir}/{name}; until [ -e {dir}/{other} ]; do sleep 0.05; done; echo x > o")
     };
-    let project = project(&[stage("a"), stage("b")]);
+    let waiting = project(&[stage("a", &wait("a", "b")), stage("b", &wait("b", "a"))]);
+    waiting.expect(0, &["run", "p.ron", "--memory", "6", "--jobs", "2"]);
+
+    let script = |name: &str| format!(": {name}; date +%s%N > o; sleep 0.3; date +%s%N >> o");
+    let apart = project(&[stage("a", &script("a")), stage("b", &script("b"))]);
     let times = |name: &str| -> Vec<u64> {
-        project.expect(0, &["get", "p.ron", name, "--to", "times"]);
-        project.read("times").lines().map(|line| line.parse().unwrap()).collect()
+        apart.expect(0, &["get", "p.ron", name, "--to", "times"]);
+        apart.read("times").lines().map(|line| line.parse().unwrap()).collect()
     };
-    let overlap = |memory: &str, jobs: &str| {
-        std::fs::remove_dir_all(project.store()).ok();
-        project.expect(0, &["run", "p.ron", "--memory", memory, "--jobs", jobs]);
+    for (memory, jobs) in [("5", "2"), ("6", "1")] {
+        std::fs::remove_dir_all(apart.store()).ok();
+        apart.expect(0, &["run", "p.ron", "--memory", memory, "--jobs", jobs]);
         let (a, b) = (times("a"), times("b"));
-        a[0] < b[1] && b[0] < a[1]
-    };
-    assert!(overlap("6", "2"));
-    assert!(!overlap("5", "2"));
-    assert!(!overlap("6", "1"));
+        assert!(a[1] <= b[0] || b[1] <= a[0], "{memory} {jobs}: {a:?} {b:?}");
+    }
 }
 
 #[test]
 fn the_memory_of_a_program_and_its_children_counts() {
-    let script = "(head -c 150m /dev/zero; sleep 1.5) | tail -c 150m | wc -c > o";
+    let script = "(head -c 150m /dev/zero; sleep 5) | tail -c 150m | wc -c > o";
     let project = project(&[shell("a", script, None, "resources: (memory_gib: 0.1)")]);
     let told = project.expect(0, &["run", "p.ron"]).stderr;
     // 150 MiB of the program, and what the worker takes itself.

@@ -9,7 +9,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -101,9 +101,13 @@ fn a_touched_file_is_the_same_and_a_changed_one_is_seen_however_alike_it_looks()
 
     let modified = || fs::metadata(&small).unwrap().modified().unwrap();
     let before = modified();
-    // In place, with the time set back: only the kernel's own time of change differs.
-    File::options().write(true).open(&small).unwrap().write_all(b"AB").unwrap();
-    File::open(&small).unwrap().set_modified(before).unwrap();
+    // In place, with the time set back: only the kernel's own time of change differs, which may have ticks of milliseconds.
+    let changed = || fs::metadata(&small).unwrap().ctime_nsec();
+    let first = changed();
+    while changed() == first {
+        File::options().write(true).open(&small).unwrap().write_all(b"AB").unwrap();
+        File::open(&small).unwrap().set_modified(before).unwrap();
+    }
     assert_eq!((modified(), setting.later(&setting.data())), (before, of_data(&seven, b"AB")));
     // Another file under the same name.
     let other = setting.dir.path().join("other");
@@ -115,10 +119,11 @@ fn a_touched_file_is_the_same_and_a_changed_one_is_seen_however_alike_it_looks()
 
 #[test]
 fn what_changed_just_before_it_was_hashed_is_hashed_again() {
+    // Before the files are written, however long that takes.
+    let now = SystemTime::now();
     let setting = Setting::new();
-    let now = SystemTime::now;
-    setting.store.content_of(&setting.data(), Rehash::Changed, now()).unwrap();
-    setting.store.content_of(&setting.data().join("large"), Rehash::Changed, now()).unwrap();
+    setting.store.content_of(&setting.data(), Rehash::Changed, now).unwrap();
+    setting.store.content_of(&setting.data().join("large"), Rehash::Changed, now).unwrap();
     assert_eq!(setting.hints(), [] as [PathBuf; 0]);
     // Of a file from the future nothing can be told.
     let future = SystemTime::now() + Duration::from_secs(3600);

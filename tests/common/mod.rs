@@ -98,10 +98,10 @@ impl Project {
     }
 }
 
-/// Waits until something holds, for half a minute at most.
+/// Waits until something holds, for two minutes at most: what holds, holds on a busy machine too.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < deadline, "waited for {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -180,7 +180,7 @@ enum Known {
 
 fn value(metric: &MetricRef, outcome: Outcome<'_>) -> Known {
     match outcome {
-        Outcome::Done(result) => {
+        Outcome::Done(_, result) => {
             result.metrics.get(&metric.metric).map_or(Known::NoValue, |&value| Known::Value(value))
         }
         Outcome::Failed => Known::NoValue,

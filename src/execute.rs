@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Instant;
 
 use ablate_stage::Device;
-use ablate_stage::cache::{ActionResult, Durability, Store, StoreError};
+use ablate_stage::cache::{ActionDigest, ActionResult, Durability, Store, StoreError};
 use thiserror::Error;
 
 use crate::graph::Graph;
@@ -66,7 +66,7 @@ impl Summary {
     /// Of a run that had nothing to do.
     fn cached(plan: Plan) -> Self {
         let results = plan.states.into_iter().map(|state| match state {
-            State::Hit(_, result) => End::Done(*result),
+            State::Hit(action, result) => End::Done(action, result),
             State::Miss(_) | State::Pending(_) | State::NoFile(_) => End::Unfinished,
         });
         let ends: Vec<End> = results.collect();
@@ -79,7 +79,7 @@ impl Summary {
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     /// It has its result.
-    Done(ActionResult),
+    Done(ActionDigest, Box<ActionResult>),
     /// It failed, or something it needs did.
     Failed,
     /// The run was interrupted before.
@@ -90,7 +90,7 @@ impl End {
     /// As rows are gathered from.
     pub fn outcome(&self) -> rows::Outcome<'_> {
         match self {
-            Self::Done(result) => rows::Outcome::Done(result),
+            Self::Done(action, result) => rows::Outcome::Done(*action, result),
             Self::Failed => rows::Outcome::Failed,
             Self::Unfinished => rows::Outcome::Missing,
         }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::graph::{Graph, InstanceId, Part};
-use crate::manifest::{Change, Manifest, Template};
+use crate::manifest::{self, Change, Manifest, Template};
 use crate::runs::{End, Members};
 
 /// What is known of an instance before anything runs.
@@ -70,31 +70,46 @@ impl Files {
         now: SystemTime,
     ) -> (Self, Vec<PlanError>) {
         let mut files = BTreeMap::new();
-        let (mut errors, mut unreadable) = (Vec::new(), HashSet::new());
-        let mut seen = HashSet::new();
-        for id in graph.ids() {
-            let params = &graph.instance(id).params;
-            if !seen.insert(Arc::as_ptr(params).cast::<()>()) {
-                continue;
-            }
-            for file in params.files() {
-                if files.contains_key(&file) || unreadable.contains(&file) {
-                    continue;
-                }
-                let path = project.join(&file);
-                match store.content_of(&path, rehash, now) {
-                    Ok(digest) => drop(files.insert(file, digest)),
-                    Err(source) => {
-                        let is_missing = source.kind() == io::ErrorKind::NotFound;
-                        let remedy = if is_missing { params.remedy(&file) } else { None };
-                        errors.push(PlanError { instance: graph.instance_name(id), path, source, remedy });
-                        unreadable.insert(file);
-                    }
-                }
+        let mut errors = Vec::new();
+        for (file, id) in declared(graph) {
+            match store.content_of(&project.join(&file), rehash, now) {
+                Ok(digest) => drop(files.insert(file, digest)),
+                Err(source) => errors.push(PlanError::of(graph, id, &file, project, source)),
             }
         }
         (Self(files), errors)
     }
+
+    /// Which of them are not there.
+    pub fn absent(graph: &Graph, project: &Path) -> Vec<PlanError> {
+        let absent = |(file, id): (PathBuf, InstanceId)| {
+            let source = std::fs::metadata(project.join(&file)).err()?;
+            Some(PlanError::of(graph, id, &file, project, source))
+        };
+        declared(graph).into_iter().filter_map(absent).collect()
+    }
+}
+
+impl PlanError {
+    fn of(graph: &Graph, id: InstanceId, file: &Path, project: &Path, source: io::Error) -> Self {
+        let is_missing = source.kind() == io::ErrorKind::NotFound;
+        let remedy = if is_missing { graph.instance(id).params.remedy(file) } else { None };
+        Self { instance: graph.instance_name(id), path: project.join(file), source, remedy }
+    }
+}
+
+/// Every file the stages of a graph declare, once, with the first instance that does.
+fn declared(graph: &Graph) -> Vec<(PathBuf, InstanceId)> {
+    let mut files = Vec::new();
+    let (mut known, mut seen) = (HashSet::new(), HashSet::new());
+    for id in graph.ids() {
+        let params = &graph.instance(id).params;
+        if seen.insert(Arc::as_ptr(params).cast::<()>()) {
+            let new = params.files().into_iter().filter(|file| known.insert(file.clone()));
+            files.extend(new.map(|file| (file, id)));
+        }
+    }
+    files
 }
 
 /// Finds every key that can be known, and looks each up in the store.
@@ -289,7 +304,7 @@ impl<'a> Keys<'a> {
 pub enum Reason {
     /// No action of its kind has a result.
     Never,
-    /// The most similar action that has a result differs in these parts.
+    /// The most similar action that has a result differs in these parts, as few as there are, and inputs among them as few as there are.
     Changed {
         /// That action.
         nearest: ActionDigest,
@@ -297,7 +312,7 @@ pub enum Reason {
         changes: Vec<Change>,
     },
     /// It was begun and did not finish: it failed, was stopped, or its record is damaged.
-    Unfinished,
+    Unfinished(ActionDigest),
     /// It was done, and these outputs are no longer in the store.
     ObjectsLost(Vec<String>),
 }
@@ -341,12 +356,16 @@ impl<'a> History<'a> {
             return Reason::ObjectsLost(lost.map(|(port, _)| port).collect());
         }
         if self.store.manifest(&action).is_some() {
-            return Reason::Unfinished;
+            return Reason::Unfinished(action);
         }
         let candidates = self.done.get(&manifest.kind).into_iter().flatten();
-        let nearest = candidates
-            .map(|earlier| (earlier.manifest.diff(&manifest), earlier))
-            .min_by_key(|(changes, earlier)| (changes.len(), u64::MAX - earlier.provenance.started_unix_ms));
+        let nearest = candidates.map(|earlier| (earlier.manifest.diff(&manifest), earlier)).min_by_key(
+            |(changes, earlier)| {
+                // What somebody has written changes by itself, what comes in by something else.
+                let inputs = changes.iter().filter(|change| matches!(change.part, manifest::Part::Input(_)));
+                (changes.len(), inputs.count(), u64::MAX - earlier.provenance.started_unix_ms)
+            },
+        );
         match nearest {
             None => Reason::Never,
             Some((changes, nearest)) => Reason::Changed { nearest: nearest.action, changes },

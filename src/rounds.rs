@@ -12,7 +12,7 @@ use crate::budget::{Wanted, wanted};
 use crate::execute::{End, Summary};
 use crate::graph::{Graph, InstanceId, Part};
 use crate::journal::Counts;
-use crate::plan::{Files, Plan, plan};
+use crate::plan::{Files, Plan, State, plan};
 use crate::rows::Outcome;
 
 /// The rounds of a run.
@@ -77,10 +77,12 @@ impl<'a> Rounds<'a> {
     }
 
     fn wanted_by(&self, plan: &Plan) -> Wanted {
-        wanted(self.graph, |id| match plan.state(id).result() {
-            Some(result) => Outcome::Done(result),
-            None if self.failed.contains(&id) => Outcome::Failed,
-            None => Outcome::Missing,
+        wanted(self.graph, |id| match plan.state(id) {
+            State::Hit(action, result) => Outcome::Done(*action, result),
+            State::Miss(_) | State::Pending(_) | State::NoFile(_) if self.failed.contains(&id) => {
+                Outcome::Failed
+            }
+            State::Miss(_) | State::Pending(_) | State::NoFile(_) => Outcome::Missing,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ablate_stage::cache::ActionResult;
+use ablate_stage::cache::{ActionDigest, ActionResult};
 
 use crate::graph::{AxisId, Graph, InstanceId};
 use crate::pipeline::MetricRef;
@@ -11,8 +11,8 @@ use crate::pipeline::MetricRef;
 /// What became of an instance.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    /// It succeeded.
-    Done(&'a ActionResult),
+    /// It succeeded: what was done, and what came of it.
+    Done(ActionDigest, &'a ActionResult),
     /// It has not run yet.
     Missing,
     /// A run is at it, or at what it depends on.
@@ -52,7 +52,7 @@ impl State {
 impl From<Outcome<'_>> for State {
     fn from(outcome: Outcome<'_>) -> Self {
         match outcome {
-            Outcome::Done(_) => Self::Done,
+            Outcome::Done(..) => Self::Done,
             Outcome::Missing => Self::Missing,
             Outcome::Running => Self::Running,
             Outcome::Failed => Self::Failed,
@@ -123,7 +123,7 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
         std::mem::swap(&mut shared, &mut shared_before);
     }
     let value = |metric: &MetricRef, id: Option<InstanceId>| match id.map(&outcome)? {
-        Outcome::Done(result) => result.metrics.get(&metric.metric).copied(),
+        Outcome::Done(_, result) => result.metrics.get(&metric.metric).copied(),
         Outcome::Missing | Outcome::Running | Outcome::Failed => None,
     };
     let values = metrics.iter().map(|metric| {
@@ -160,7 +160,7 @@ impl Sets {
 pub fn all_metrics<'a>(graph: &Graph, outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Vec<MetricRef> {
     let mut found = BTreeSet::new();
     for id in graph.ids() {
-        if let Outcome::Done(result) = outcome(id) {
+        if let Outcome::Done(_, result) = outcome(id) {
             for metric in result.metrics.keys() {
                 found.insert((graph.instance(id).stage.to_string(), metric.clone()));
             }

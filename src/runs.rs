@@ -4,6 +4,7 @@
 //! on where the lock is held, and was killed where it is not. On a file system without locks such a run counts as
 //! killed.
 
+mod attempts;
 mod members;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use crate::journal::{self, Counts, Entry, Event, Outcome};
+pub use attempts::{Attempt, Attempts, runs_of};
 pub use members::{End, Member, Members, members};
 
 /// Longer first or last entries are not looked at.

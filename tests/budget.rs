@@ -13,7 +13,7 @@ use ablate::graph::{Graph, InstanceId};
 use ablate::pipeline;
 use ablate::rows::Outcome;
 use ablate::source::SourceMap;
-use ablate_stage::cache::{ActionResult, Provenance};
+use ablate_stage::cache::{ActionDigest, ActionResult, Provenance};
 use common::{Project, wait_until};
 use litemap::LiteMap;
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn result(accuracy: f64) -> ActionResult {
 
 fn wanted_by(graph: &Graph, known: &Known) -> Wanted {
     wanted(graph, |id| match known.get(&id) {
-        Some(Some(result)) => Outcome::Done(result),
+        Some(Some(result)) => Outcome::Done(ActionDigest::of_manifest(&id.0.to_string()), result),
         Some(None) => Outcome::Failed,
         None => Outcome::Missing,
     })

@@ -771,6 +771,40 @@ fn the_program_checks_and_lists() {
       |                                  ^^^ did you mean `argv`?
       = help: its fields: `argv`, `inputs`, `outputs`, `files`, `env`, `inherit`, `cpus`, `gpu`
     "#);
+    project.write(
+        "absent.ron",
+        sound.replace(
+            "argv: [\"cp\", \"x\"",
+            "files: [\"a.py\", \"absent.ron\", \"b.py\"], argv: [\"cp\", \"x\"",
+        ),
+    );
+    let root = project.path().canonicalize().unwrap().display().to_string();
+    insta::assert_snapshot!(told(0, &["check", "absent.ron"]).replace(&root, "[root]"), @r"
+    absent.ron is sound: 2 stages, 1 axis, 2 points, 1 seed, 3 instances, 0 tables
+    warning: a declares the file [root]/a.py: No such file or directory (os error 2); put it there or correct `files`, which are relative to the project's root
+    warning: a declares the file [root]/b.py: No such file or directory (os error 2); put it there or correct `files`, which are relative to the project's root
+    ");
+    let varied = sound
+        .replace("argv: [\"cp\", \"x\"", "env: {\"METHOD\": \"\", \"RATE\": \"1\"}, argv: [\"cp\", \"x\"")
+        .replace("\"b.cpus\": [1, 2]", "\"a.env.METOD\": [\"SimCLR\", \"NNCLR\"]");
+    project.write("varied.ron", &varied);
+    insta::assert_snapshot!(told(3, &["check", "varied.ron"]), @r#"
+    error: there is no `METOD` to vary; declare it, with any value
+     --> varied.ron:9:16
+      |
+    9 |         axes: {"a.env.METOD": ["SimCLR", "NNCLR"]},
+      |                ^^^^^^^^^^^^^ did you mean `METHOD`?
+     ::: varied.ron:4:39
+      |
+    4 |             "a": (stage: Command(env: {"METHOD": "", "RATE": "1"}, argv: ["cp", "x", "y"], outputs: {"y": (kind: File, p…
+      |                                       --------------------------- here
+      = help: declared are: `METHOD`, `RATE`
+    "#);
+    project.write("declared.ron", varied.replace("METOD", "METHOD"));
+    told(0, &["check", "declared.ron"]);
+    // Where a stage writes no map, axes may.
+    project.write("free.ron", varied.replace("env: {\"METHOD\": \"\", \"RATE\": \"1\"}, ", ""));
+    told(0, &["check", "free.ron"]);
     insta::assert_snapshot!(told(3, &["check", "missing.ron"]), @r"error: cannot read missing.ron: No such file or directory (os error 2)");
     insta::assert_snapshot!(told(3, &["check", "binary.ron"]), @r"
     error: cannot read binary.ron: line 2 is not UTF-8; save the file as UTF-8

@@ -386,6 +386,7 @@ fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
     let project = Project::new();
     let sweep = r#"sweep: When({"method": ["D", "<C>"]}, "size"), tables: {"#;
     let sized = METHODS
+        .replace(r#""METHOD": "a6""#, r#""METHOD": "a6", "SIZE": "0""#)
         .replace("axes: {", r#"axes: {"size": (paths: ["probe.env.SIZE"], values: ["1", "2"]),"#)
         .replace("tables: {", sweep)
         .replace("seeds: [0, 1, 2]", "seeds: [0, 1]")
@@ -404,6 +405,38 @@ fn an_axis_is_narrowed_whatever_is_said_of_its_other_values() {
     let table = project.expect(0, &["table", "p.ron", "--axis", "method=<C>, D"]).stdout;
     assert!(!table.contains("in parentheses"), "the baseline is not there: {table}");
     assert!(table.contains("99 [a]") && !table.contains("not shown"), "{table}");
+}
+
+/// A sweep and an ablation of one of its points, whose default is in the sweep.
+#[test]
+fn points_whose_values_come_to_the_same_are_one_result() {
+    let project = Project::new();
+    let pipeline = r#"Pipeline(
+        name: "shared",
+        stages: {"p": (stage: Command(
+            argv: ["/bin/sh", "-c", "echo \"{{\\\"accuracy\\\": 0.$A$B$((({seed} + 1) * ($A + 1) * ($B + 2) % 7))}}\" > m.json"],
+            env: {"A": "1", "B": "0"},
+            outputs: {"metrics": (kind: Metrics, path: "m.json")},
+        ))},
+        axes: {"a": (paths: ["p.env.A"], values: ["1", "2"]), "b": (paths: ["p.env.B"], values: ["0", "3"])},
+        sweep: Chain(["a", Grid(["a", "b"])]),
+        seeds: [0, 1, 2],
+        tables: {"t": (rows: ["a", "b"], cell: Mean("p.accuracy", Digits(4)), baseline: {"a": "1", "b": "0"})},
+    )"#;
+    project.write("p.ron", pipeline);
+    project.expect(0, &["run", "p.ron"]);
+    let table = project.expect(0, &["table", "p.ron"]).stdout;
+    // Of five rows beside the baseline, one is the baseline again and two are one.
+    assert!(table.contains("Holm-corrected for 3 comparisons"), "{table}");
+    let means = project.expect(0, &["table", "p.ron", "--group-by", "a", "--format", "csv"]).stdout;
+    let numbers = |row: usize| -> Vec<String> {
+        means.lines().nth(row).unwrap().split(',').map(str::to_owned).collect()
+    };
+    let column = |name: &str| numbers(0).iter().position(|column| column == name).unwrap();
+    // As the program says, of 1 and 0 and of 1 and 3.
+    assert_eq!(numbers(1)[column("n")], "6");
+    let mean: f64 = numbers(1)[column("mean")].parse().unwrap();
+    assert!((mean - (0.104 + 0.101 + 0.105 + 0.133 + 0.136 + 0.132) / 6.0).abs() < 1e-12, "{means}");
 }
 
 #[test]

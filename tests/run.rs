@@ -319,6 +319,49 @@ fn plan_and_why_name_what_moved() {
     assert_eq!(project.ran().len(), 10, "neither of them ran anything");
 }
 
+/// Part of a stage was made again since: the rest is compared with what it was itself, not with that part.
+#[test]
+fn what_somebody_wrote_is_named_before_what_comes_in() {
+    let project = Project::new();
+    let with_file = CHAIN.replace(
+        "{input:x})}}\\\" > m.json\"],",
+        "{input:x})}}\\\" > m.json; cat {file:notes} >&2\"], files: [\"notes\"],",
+    );
+    assert_ne!(with_file, CHAIN);
+    project.write("p.ron", with_file).write("notes", "first").expect(0, &["run", "p.ron"]);
+    project.write("notes", "second").expect(0, &["run", "p.ron", "--only", "c[K=1,seed=0]"]);
+    let why = project.expect(0, &["why", "p.ron", "c[K=2,seed=1]"]).stdout;
+    assert!(why.contains("content of file `notes`") && !why.contains("input"), "{why}");
+}
+
+#[test]
+fn what_failed_is_not_said_to_have_been_broken_off() {
+    let project = Project::new();
+    project.write("p.ron", script("File", "exit 7")).expect(1, &["run", "p.ron"]);
+    let run = project.expect(0, &["runs"]).stdout;
+    let run = run.lines().find_map(|line| line.split_whitespace().find(|word| word.starts_with("20")));
+    let told = format!("s failed in run {}: `/bin/sh -c exit 7` ended with exit status: 7\n", run.unwrap());
+    for command in [&["plan", "p.ron"][..], &["why", "p.ron", "s"]] {
+        let shown = project.expect(0, command).stdout;
+        assert!(shown.contains(&told), "{shown} has not {told}");
+    }
+}
+
+/// As Python does when it imports what lies there.
+#[test]
+fn a_program_may_leave_a_python_cache_beside_its_sources() {
+    let project = Project::new();
+    let pipeline = script(
+        "File",
+        "mkdir -p {file:src}/__pycache__; date +%N > {file:src}/__pycache__/m.pyc; echo 1 > out",
+    );
+    project.write("src/m.py", "").write("p.ron", pipeline.replace("outputs:", "files: [\"src\"], outputs:"));
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), ["s"]);
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), [""; 0]);
+}
+
 #[test]
 fn artifacts_are_exported_by_name() {
     let project = Project::new();

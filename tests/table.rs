@@ -80,7 +80,7 @@ const ROWS_AND_COLUMNS: &str = r#"seeds: [0, 1],
 fn only_seeds_are_averaged_and_a_shared_result_counts_once() {
     let graph = graph(ROWS_AND_COLUMNS);
     let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
+    insta::assert_snapshot!(terminal(&graph, done(results)));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn an_axis_the_table_leaves_out_becomes_a_row_axis() {
         r#"tables: {"t": (rows: ["features"], cells: {"linear": Mean("probe.accuracy"), "again": Median("probe.accuracy")})},"#,
     );
     let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
+    insta::assert_snapshot!(terminal(&graph, done(results)));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn missing_and_failed_cells_say_so() {
             Some(_) if name.contains("k=10") => Outcome::Failed,
             Some(_) if name.contains("raw") && name.contains("seed=1") => Outcome::Missing,
             Some(_) if name.contains("k=5") => Outcome::Missing,
-            Some(result) => Outcome::Done(result),
+            Some(result) => Outcome::Done(key(id), result),
             None => Outcome::Missing,
         }
     });
@@ -130,8 +130,8 @@ fn a_cell_says_why_each_value_is_not_there() {
                 Some("failed") => Outcome::Failed,
                 Some("running") => Outcome::Running,
                 Some("missing") => Outcome::Missing,
-                Some("silent") => Outcome::Done(silent),
-                _ => Outcome::Done(&results[&id]),
+                Some("silent") => Outcome::Done(key(id), silent),
+                _ => Outcome::Done(key(id), &results[&id]),
             }
         };
         let trials = Trials::gather(&graph, &graph.tables[0].metrics(), outcome).unwrap();
@@ -150,7 +150,7 @@ fn a_cell_says_why_each_value_is_not_there() {
 fn markdown_and_csv_hold_the_same_table() {
     let graph = graph(ROWS_AND_COLUMNS);
     let results = leaked(&graph);
-    let table = build(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done));
+    let table = build(&graph, done(results));
     insta::assert_snapshot!(table.to_markdown());
     insta::assert_snapshot!(String::from_utf8(table.to_csv().unwrap()).unwrap());
 }
@@ -161,7 +161,7 @@ fn the_frame_of_trials_has_full_precision_and_says_what_is_missing() {
     let results = leaked(&graph);
     let outcome = |id| match results.get(&id) {
         Some(_) if graph.instance_name(id).contains("k=10") => Outcome::Missing,
-        Some(result) => Outcome::Done(result),
+        Some(result) => Outcome::Done(key(id), result),
         None => Outcome::Missing,
     };
     let action = |id: InstanceId| results.get(&id).map(|_| ActionDigest::of_manifest("key"));
@@ -192,7 +192,12 @@ fn told(
 }
 
 fn done(results: &'static BTreeMap<InstanceId, ActionResult>) -> impl Fn(InstanceId) -> Outcome<'static> {
-    |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)
+    |id| results.get(&id).map_or(Outcome::Missing, |result| Outcome::Done(key(id), result))
+}
+
+/// Each instance has a result of its own.
+fn key(id: InstanceId) -> ActionDigest {
+    ActionDigest::of_manifest(&id.0.to_string())
 }
 
 const COMPARED: &str = r#"seeds: [0, 1, 2, 3],
@@ -232,7 +237,7 @@ fn a_missing_baseline_compares_nothing() {
     let results = told(&graph, improved, |_| "cpu", |_| Vec::new());
     let shown = terminal(&graph, |id| match graph.instance_name(id).contains("raw") {
         true => Outcome::Running,
-        false => Outcome::Done(&results[&id]),
+        false => Outcome::Done(key(id), &results[&id]),
     });
     insta::assert_snapshot!(shown);
 }
@@ -289,7 +294,7 @@ fn best_and_second_are_those_of_a_column_or_of_each_value_of_an_axis_in_it() {
             "tables: {{\"t\": (rows: [\"features\", \"graph.k\"], {within} cell: MeanStd(\"probe.accuracy\"))}},"
         ));
         let results = leaked(&graph);
-        let table = build(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done));
+        let table = build(&graph, done(results));
         let labels =
             table.rows.iter().map(|row| row.labels.iter().flatten().cloned().collect::<Vec<_>>().join(" "));
         assert_eq!(labels.collect::<Vec<_>>(), ["raw|x", "refined 5", "refined 10"]);
@@ -540,7 +545,7 @@ fn a_result_that_an_axis_does_not_reach_is_that_of_each_of_its_values() {
         r#"seeds: [0, 1], tables: {"t": Effects(axes: ["graph.k", "features"], cell: Mean("probe.accuracy"), interactions: true)},"#,
     );
     let results = leaked(&graph);
-    insta::assert_snapshot!(terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done)));
+    insta::assert_snapshot!(terminal(&graph, done(results)));
 }
 
 /// Where the rows are what k does not reach and what it does, it has an effect only there.
@@ -551,10 +556,7 @@ fn an_axis_has_no_effect_on_rows_it_does_not_reach() {
             r#"seeds: {seeds}, tables: {{"t": Effects(rows: ["features"], axes: ["graph.k"], cell: Mean("probe.accuracy"))}},"#
         ));
         let results = leaked(&graph);
-        insta::assert_snapshot!(
-            name,
-            terminal(&graph, |id| results.get(&id).map_or(Outcome::Missing, Outcome::Done))
-        );
+        insta::assert_snapshot!(name, terminal(&graph, done(results)));
     }
 }
 

@@ -27,13 +27,17 @@ pub enum Rehash {
 /// A file on its own that is smaller is hashed sooner than its hint is found.
 const WORTH_A_HINT: u64 = 1 << 20;
 
+/// The folder in which Python keeps what it made of the sources beside it. It says nothing that they do not, and is written while a
+/// program runs.
+const PYTHON_CACHE: &str = "__pycache__";
+
 /// Folders may be in folders so many times.
 const DEEPEST: usize = 256;
 
 impl Store {
     /// The content of a file or folder outside the store, which is told by an absolute path. That of a folder is the
-    /// list of names and contents in it, in order of name; links are followed. The files of a folder are hashed on all
-    /// cores.
+    /// list of names and contents in it, in order of name; links are followed, and folders called `__pycache__`, in which Python
+    /// keeps what it made of the sources beside them, are passed over. The files of a folder are hashed on all cores.
     ///
     /// What was found is remembered in the store, as far as that can be written, together with how the files looked;
     /// `now` is the time, and a file that changed just before it is not remembered.
@@ -86,6 +90,7 @@ impl Contents<'_> {
         above.push(this);
         let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
         let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
+        names.retain(|name| name != PYTHON_CACHE);
         names.sort();
         let earlier = self.earlier(path);
         let look = |name: &OsString| {

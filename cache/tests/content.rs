@@ -179,6 +179,21 @@ fn folders_without_end_and_what_is_no_file_are_refused() {
     assert!(error().ends_with("data/null: neither a file nor a folder"), "{}", error());
 }
 
+/// Python writes them while a program runs, and what they hold follows from the sources.
+#[test]
+fn what_python_keeps_beside_sources_does_not_count() {
+    let setting = Setting::new();
+    let before = setting.later(&setting.data());
+    for folder in ["", "sub"] {
+        let kept = setting.data().join(folder).join("__pycache__");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("large.cpython-312.pyc"), "made").unwrap();
+    }
+    assert_eq!(setting.later(&setting.data()), before);
+    fs::write(setting.data().join("sub/large.pyc"), "somebody's").unwrap();
+    assert_ne!(setting.later(&setting.data()), before);
+}
+
 #[test]
 fn names_that_are_no_text_are_told_apart() {
     use std::os::unix::ffi::OsStrExt;

@@ -6,9 +6,11 @@ use clap::Args;
 
 use super::project::Source;
 use super::{Context, Failure, exit};
+use crate::plan::Files;
 use crate::progress::counted;
 
-/// Check a pipeline file and count what it expands to; every error is shown with its place
+/// Check a pipeline file and count what it expands to; every error is shown with its place, and declared files that are not there
+/// are warned of
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
@@ -18,6 +20,7 @@ pub struct Check {
 /// Checks a pipeline without looking into the store.
 pub fn check(args: &Check, context: &mut Context<'_>) -> Result<u8, Failure> {
     let (_, graph, _) = args.source.read(context)?;
+    context.warn(&Files::absent(&graph, &args.source.root()?))?;
     let seeds: BTreeSet<u64> = graph.trials.iter().map(|trial| trial.seed).collect();
     let stages: BTreeSet<&str> = graph.instances.iter().map(|instance| &*instance.stage).collect();
     let counts = [

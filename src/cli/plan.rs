@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use clap::Args;
 
 use super::project::{Project, Reading, Source};
-use super::why::reason_in_words;
+use super::why::{attempts_of_missing, reason_in_words};
 use super::{Context, Failure, exit, select};
 use crate::budget::Budget;
 use crate::forecast::Forecast;
@@ -121,9 +121,10 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     if let Some(history) = &history {
         writeln!(context.out)?;
         let keys = Keys::new(graph, &plan.files);
+        let attempts = attempts_of_missing(&project, &plan);
         for first in tallies.iter().filter_map(|tally| tally.misses.first()) {
             let reason = history.reason(&keys, &plan, *first);
-            write!(context.out, "{}", reason_in_words(&project, *first, &reason))?;
+            write!(context.out, "{}", reason_in_words(&project, *first, &reason, &attempts))?;
         }
     }
     Ok(exit::DONE)

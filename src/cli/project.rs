@@ -16,8 +16,9 @@ use crate::expand::expand;
 use crate::graph::{self, Graph, InstanceId};
 use crate::journal;
 use crate::pipeline::{self, Overrides, Pipeline};
-use crate::plan::{Files, Plan, PlanError, plan, producers};
+use crate::plan::{Files, Plan, PlanError, State, plan, producers};
 use crate::rows::Outcome;
+use crate::runs::{Attempts, runs_of};
 use crate::source::SourceMap;
 
 /// What is changed in a pipeline for once.
@@ -74,6 +75,17 @@ impl Source {
         let read = pipeline::load(&self.file, &self.changes.overrides(), &mut sources);
         expanded(read, sources, context)
     }
+
+    /// The folder that declared files are relative to, absolute.
+    pub fn root(&self) -> Result<PathBuf, Failure> {
+        Ok(root(self.absolute()?.parent().expect("a file is in a folder")))
+    }
+
+    fn absolute(&self) -> Result<PathBuf, Failure> {
+        self.file.canonicalize().map_err(|error| {
+            Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", self.file.display()))
+        })
+    }
 }
 
 /// A pipeline as written, what it expands to, and its texts.
@@ -111,10 +123,8 @@ impl Project {
     /// Reads a pipeline file, and opens its store to look at; none is made where there is none.
     pub fn open(source: &Source, context: &Context<'_>) -> Result<Self, Failure> {
         let (_, graph, sources) = source.read(context)?;
-        let file = source.file.canonicalize().map_err(|error| {
-            Failure::new(exit::PIPELINE, format!("cannot find {}: {error}", source.file.display()))
-        })?;
-        let root = root(file.parent().expect("a file is in a folder"));
+        let file = source.absolute()?;
+        let root = source.root()?;
         if root.to_str().is_none() {
             let problem = format!(
                 "the project's folder {} has a name that is not UTF-8, which neither records nor programs can be told; rename it",
@@ -154,6 +164,15 @@ impl Project {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some((text, place))),
             Err(error) => Err(Failure::new(exit::PIPELINE, format!("{place}: {error}"))),
+        }
+    }
+
+    /// What was tried of the instances with these names: in its runs, or where it is of one, in that.
+    pub fn attempts<'n>(&self, names: impl Iterator<Item = &'n str>) -> Attempts {
+        let folder = self.store.runs();
+        match &self.past {
+            Some(past) => Attempts::of([past.run.clone()].into_iter(), &folder, names),
+            None => Attempts::of(runs_of(&self.graph.name, &folder), &folder, names),
         }
     }
 
@@ -200,8 +219,10 @@ impl Project {
         if self.graph.budget.is_none() {
             return Ok((self, plan));
         }
-        let wanted =
-            wanted(&self.graph, |id| plan.state(id).result().map_or(Outcome::Missing, Outcome::Done));
+        let wanted = wanted(&self.graph, |id| match plan.state(id) {
+            State::Hit(action, result) => Outcome::Done(*action, result),
+            State::Miss(_) | State::Pending(_) | State::NoFile(_) => Outcome::Missing,
+        });
         let part = self.graph.part(&wanted.trials, &BTreeSet::new());
         self.check_wanted(&part)?;
         let plan = plan.of_part(&part);

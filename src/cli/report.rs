@@ -94,7 +94,7 @@ fn summary(results: &Results) -> String {
     let (mut missing, mut running, mut failed) = (0, 0, 0);
     for id in graph.ids() {
         match results.outcome(id) {
-            Outcome::Done(_) => {}
+            Outcome::Done(..) => {}
             Outcome::Missing => missing += 1,
             Outcome::Running => running += 1,
             Outcome::Failed => failed += 1,

@@ -1,6 +1,5 @@
 //! What the trials of a pipeline have given so far, and the tables that show it.
 
-mod attempts;
 mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +12,10 @@ use super::{Context, Failure, exit};
 use crate::budget;
 use crate::graph::{Axis, Graph, InstanceId};
 use crate::pipeline::TableSpec;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Plan, PlanError, State};
 use crate::rows::Outcome;
+use crate::runs::Attempt;
 use crate::table::{self, Look, Published, Table, Trials};
-use attempts::{Attempt, Attempts, runs_of};
 pub use subject::{Named, Subject};
 
 /// A pipeline with what its store and its journals say of it.
@@ -47,18 +46,14 @@ impl Results {
             let names: Vec<(InstanceId, String)> =
                 ids.map(|id| (id, project.graph.instance_name(id))).collect();
             let of = names.iter().map(|(_, name)| name.as_str());
-            let folder = project.store.runs();
-            let attempts = match &project.past {
-                Some(past) => Attempts::of([past.run.clone()].into_iter(), &folder, of),
-                None => Attempts::of(runs_of(&project.graph.name, &folder), &folder, of),
-            };
+            let attempts = project.attempts(of);
             for (id, name) in names {
                 match attempts.last(&name, plan.state(id).action()) {
                     Some(Attempt::Running(told)) => {
                         running.insert(id);
                         activity.insert(name, told.clone());
                     }
-                    Some(Attempt::Failed) => drop(failed.insert(id)),
+                    Some(Attempt::Failed { .. }) => drop(failed.insert(id)),
                     Some(Attempt::Over) | None => {}
                 }
             }
@@ -87,11 +82,11 @@ impl Results {
 
     /// What became of an instance.
     pub fn outcome(&self, id: InstanceId) -> Outcome<'_> {
-        match self.plan.state(id).result() {
-            Some(result) => Outcome::Done(result),
-            None if self.running.contains(&id) => Outcome::Running,
-            None if self.failed.contains(&id) => Outcome::Failed,
-            None => Outcome::Missing,
+        match self.plan.state(id) {
+            State::Hit(action, result) => Outcome::Done(*action, result),
+            _ if self.running.contains(&id) => Outcome::Running,
+            _ if self.failed.contains(&id) => Outcome::Failed,
+            _ => Outcome::Missing,
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::diagnostic::escape_lines;
 use crate::forecast::Forecast;
 use crate::graph::{Graph, InstanceId};
 use crate::manifest::{Change, Part};
-use crate::plan::{History, Keys, Reason, State};
+use crate::plan::{History, Keys, Plan, Reason, State};
 use crate::progress::about;
+use crate::runs::{Attempt, Attempts};
 
 /// Say why stages would run: the field that moved, its old and new value, and where it is written
 #[derive(Args)]
@@ -36,6 +37,7 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &plan.files);
     let forecast = Forecast::of_hits(&project.graph, &plan).or_like(&project.graph, &history);
+    let attempts = attempts_of_missing(&project, &plan);
     let mut explained = BTreeSet::new();
     let mut to_explain = std::collections::VecDeque::from(chosen);
     while let Some(id) = to_explain.pop_front() {
@@ -50,7 +52,8 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
             State::Hit(action, result) => hit_in_words(&project, id, action, &result.provenance),
             State::Miss(_) => {
                 let reason = history.reason(&keys, &plan, id);
-                reason_in_words(&project, id, &reason) + &cost_in_words(&project.graph, &forecast, id)
+                reason_in_words(&project, id, &reason, &attempts)
+                    + &cost_in_words(&project.graph, &forecast, id)
             }
             State::Pending(on) => {
                 to_explain.extend(on);
@@ -100,22 +103,38 @@ fn cost_in_words(graph: &Graph, forecast: &Forecast, id: InstanceId) -> String {
 }
 
 /// A reason as lines, the instance first.
-pub fn reason_in_words(project: &Project, id: InstanceId, reason: &Reason) -> String {
-    escape_lines(&words(project, id, reason))
+pub fn reason_in_words(project: &Project, id: InstanceId, reason: &Reason, attempts: &Attempts) -> String {
+    escape_lines(&words(project, id, reason, attempts))
 }
 
-fn words(project: &Project, id: InstanceId, reason: &Reason) -> String {
+/// What was tried of the instances whose keys are known, and that have no result.
+pub fn attempts_of_missing(project: &Project, plan: &Plan) -> Attempts {
+    let missing = project.graph.ids().filter(|&id| matches!(plan.state(id), State::Miss(_)));
+    let names: Vec<String> = missing.map(|id| project.graph.instance_name(id)).collect();
+    project.attempts(names.iter().map(String::as_str))
+}
+
+fn words(project: &Project, id: InstanceId, reason: &Reason, attempts: &Attempts) -> String {
     let name = project.graph.instance_name(id);
     let kind = project.graph.instance(id).params.kind();
     match reason {
-        Reason::Never => format!("{name} was never run, nor was any other `{kind}`\n"),
-        Reason::Unfinished => format!("{name} was begun, and did not finish\n"),
+        Reason::Never => format!("{name} is not in the store, nor is any other `{kind}`\n"),
+        Reason::Unfinished(action) => match attempts.last(&name, Some(*action)) {
+            Some(Attempt::Failed { run, error }) => {
+                let error = error.lines().next().unwrap_or_default();
+                format!("{name} failed in run {run}: {error}\n")
+            }
+            Some(Attempt::Running(_)) => format!("{name} is being made by a run that goes on\n"),
+            Some(Attempt::Over) | None => format!("{name} was begun, and did not finish\n"),
+        },
         Reason::ObjectsLost(ports) => {
             format!("{name} was done, and the store has lost its {}\n", ports.join(", "))
         }
         Reason::Changed { nearest, changes } => {
-            let mut text =
-                format!("{name} was never run; the most similar `{kind}` that was is {}:\n", nearest.short());
+            let mut text = format!(
+                "{name} as it is now is not in the store; the most similar `{kind}` there is {}:\n",
+                nearest.short()
+            );
             for change in changes {
                 writeln!(text, "    {change}{}", place(project, id, change))
                     .expect("a string takes any text");

@@ -198,7 +198,8 @@ impl<'a> Run<'a> {
     /// Finds the key of an instance, and its result.
     fn resolve(&mut self, id: InstanceId) -> Result<scheduler::Event, ExecuteError> {
         let planned = std::mem::replace(&mut self.planned[id.0], State::Pending(Vec::new()));
-        if let State::Hit(_, result) = planned {
+        if let State::Hit(action, result) = planned {
+            self.known[id.0].action = Some(action);
             self.known[id.0].result = Some(*result);
             return Ok(scheduler::Event::Cached(id));
         }
@@ -460,12 +461,13 @@ impl<'a> Run<'a> {
             Counts { .. } => Outcome::Done,
         };
         let scheduler = &self.scheduler;
-        let ends =
-            self.graph.ids().zip(self.known).map(|(id, known)| match (scheduler.phase(id), known.result) {
-                (Phase::Done, Some(result)) => End::Done(result),
-                (Phase::Failed | Phase::Skipped(_), _) => End::Failed,
-                (_, _) => End::Unfinished,
-            });
+        let ends = self.graph.ids().zip(self.known).map(|(id, known)| match (scheduler.phase(id), known) {
+            (Phase::Done, Known { action: Some(action), result: Some(result), .. }) => {
+                End::Done(action, Box::new(result))
+            }
+            (Phase::Failed | Phase::Skipped(_), _) => End::Failed,
+            (_, _) => End::Unfinished,
+        });
         Summary { outcome, counts, interrupted: self.interrupts > 0, ends: ends.collect() }
     }
 }

@@ -10,7 +10,7 @@ use super::sweep::Point;
 use crate::decode::decode_stage;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::{SourceId, Span};
-use crate::syntax::{self, Node};
+use crate::syntax::{self, Node, Value};
 
 /// A decoded stage.
 pub(super) struct Variant {
@@ -92,10 +92,28 @@ fn substitute(
     for field in fields {
         let set = point[field.axis].and_then(|value| field.values[value]);
         if let Some((span, value)) = set {
+            check_declared(stage, &node, &field.path, span)?;
             put(&mut node, &field.path, span, value, registry)?;
         }
     }
     Ok(node)
+}
+
+/// That an axis varies an entry of a map which is there, where the stage writes that map: a mistyped name of an environment variable
+/// would change nothing, and the table would show that as a finding.
+fn check_declared(written: &Node, node: &Node, path: &[String], span: Span) -> Result<(), Diagnostic> {
+    let Some((name, above)) = path.split_last() else { return Ok(()) };
+    let parent = |node| above.iter().try_fold(node, |node: &Node, name| node.child(name));
+    let Some(map @ Node { value: Value::Map(entries), .. }) = parent(written) else { return Ok(()) };
+    if map.child(name).is_some() || parent(node).is_some_and(|now| now.child(name).is_some()) {
+        return Ok(());
+    }
+    let names = entries.iter().filter_map(|(key, _)| match &key.value {
+        Value::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    let error = Diagnostic::new(span, format!("there is no `{name}` to vary; declare it, with any value"));
+    Err(error.and(map.span, "here").suggest(name, "declared are", names))
 }
 
 /// Puts a value where a path leads.

@@ -402,8 +402,8 @@ fn samples_of(trials: &Trials, groups: &[Group], metric: &MetricRef) -> PolarsRe
         let mut known = BTreeSet::new();
         for &row in &group.rows {
             let row = row as usize;
-            let instance = instances.get(row);
-            // Rows differ in what the table's other metrics can tell apart.
+            let instance = instances.get(row).map(|id| trials.firsts[id as usize]);
+            // Rows differ in what the table's other metrics can tell apart, or in values that come to the same.
             if instance.is_some_and(|id| seen[id as usize].replace(index) == Some(index)) {
                 continue;
             }

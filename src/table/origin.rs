@@ -81,7 +81,7 @@ impl Origins {
             sources.sort_unstable();
             sources.dedup();
             let (family, caveats) = match outcome(id) {
-                Outcome::Done(result) => {
+                Outcome::Done(_, result) => {
                     let holds =
                         |caveat: &Caveat| result.metrics.get(caveat.word()).is_some_and(|&value| value > 0.0);
                     let caveats = Caveat::ALL.into_iter().filter(holds);

@@ -32,6 +32,9 @@ pub struct Trials {
     pub origins: Vec<Origin>,
     /// The seed of each instance; `None` for one without.
     pub seeds: Vec<Option<u64>>,
+    /// By instance: the first one of the stage with the same result, which may be itself. Points whose values come to the same have
+    /// instances of their own and one result.
+    pub firsts: Vec<u32>,
 }
 
 /// The column that says how a stage stands.
@@ -80,7 +83,16 @@ impl Trials {
         }
         let frame = DataFrame::new(rows.seeds.len(), columns)?;
         let seeds = graph.instances.iter().map(|instance| instance.seed).collect();
-        Ok(Self { frame, axes, origins: origins.distinct, seeds })
+        let mut firsts: Vec<u32> = (0..graph.instances.len() as u32).collect();
+        for Reporter { instances, .. } in &rows.stages {
+            let mut known = HashMap::with_capacity(instances.len());
+            for id in instances.iter().flatten() {
+                if let Outcome::Done(action, _) = outcome(*id) {
+                    firsts[id.0] = *known.entry(action).or_insert(id.0 as u32);
+                }
+            }
+        }
+        Ok(Self { frame, axes, origins: origins.distinct, seeds, firsts })
     }
 
     /// The rows that a table is made of: of its metrics, beside which there are those of `more`; where its rows are the points of an
@@ -188,7 +200,7 @@ impl Trials {
             let caveats: Vec<Option<String>> = origins.iter().map(|origin| origin.map(caveats)).collect();
             let made = || {
                 ids.iter().map(|id| match id.map(&outcome) {
-                    Some(Outcome::Done(result)) => Some(&result.provenance),
+                    Some(Outcome::Done(_, result)) => Some(&result.provenance),
                     Some(Outcome::Missing | Outcome::Running | Outcome::Failed) | None => None,
                 })
             };
@@ -266,6 +278,8 @@ impl Trials {
                 self.axes.push(axis);
             }
         }
+        let shift = self.seeds.len() as u32;
+        self.firsts.extend(other.firsts.iter().map(|first| first + shift));
         self.origins.extend(other.origins);
         self.seeds.extend(other.seeds);
         Ok(self)

@@ -124,7 +124,7 @@ fn is_local(host: &str) -> bool {
 /// A digest that is another when the report would be.
 fn standing(results: &Results) -> Result<Digest, Failure> {
     let each = results.project.graph.ids().map(|id| match results.outcome(id) {
-        Outcome::Done(_) => format!("{:?}\n", results.plan.state(id).action()),
+        Outcome::Done(action, _) => format!("{action}\n"),
         Outcome::Missing => "missing\n".to_owned(),
         Outcome::Running => "running\n".to_owned(),
         Outcome::Failed => "failed\n".to_owned(),

@@ -6,8 +6,8 @@ use std::path::Path;
 use ablate_stage::Progress;
 use ablate_stage::cache::ActionDigest;
 
+use super::{Run, Standing, sum_up};
 use crate::journal::{self, Event};
-use crate::runs::{self, Run, Standing};
 
 /// The latest runs of a store that are asked.
 const MAX_RUNS: usize = 1000;
@@ -29,7 +29,12 @@ pub enum Attempt {
     /// It goes on, in this run or another; with how far it has told to be, the latest last.
     Running(Vec<Progress>),
     /// It failed.
-    Failed,
+    Failed {
+        /// In this run.
+        run: String,
+        /// Why.
+        error: String,
+    },
     /// It came to another end.
     Over,
 }
@@ -78,7 +83,7 @@ impl Attempts {
 /// The latest runs of a pipeline, the last one first.
 pub fn runs_of(pipeline: &str, folder: &Path) -> impl Iterator<Item = Run> {
     let runs = journal::runs(folder).unwrap_or_default().into_iter().rev().take(MAX_RUNS);
-    let runs = runs.filter_map(|run| runs::sum_up(folder, &run).ok().flatten());
+    let runs = runs.filter_map(|run| sum_up(folder, &run).ok().flatten());
     runs.filter(move |run| run.pipeline == pipeline)
 }
 
@@ -105,7 +110,9 @@ fn in_run<T>(
                 }
                 continue;
             }
-            Event::Failed { instance, action, .. } => (instance, action, Attempt::Failed),
+            Event::Failed { instance, action, error } => {
+                (instance, action, Attempt::Failed { run: run.run.clone(), error })
+            }
             Event::Finished { instance, .. }
             | Event::Cached { instance, .. }
             | Event::Stopped { instance } => (instance, None, Attempt::Over),
@@ -117,7 +124,8 @@ fn in_run<T>(
         }
     }
     if !goes_on {
-        for (_, attempt) in tries.values_mut().filter(|(_, attempt)| *attempt != Attempt::Failed) {
+        let is_open = |attempt: &Attempt| !matches!(attempt, Attempt::Failed { .. });
+        for (_, attempt) in tries.values_mut().filter(|(_, attempt)| is_open(attempt)) {
             *attempt = Attempt::Over;
         }
     }

@@ -202,6 +202,9 @@ fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
         let carriers = || reporters.iter().flatten().map(|&id| graph.instance(id));
         let value = |axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied());
         let key: Key = (0..graph.axes.len()).map(value).collect();
+        if !spec.is_of(|axis| key[axis]) {
+            continue;
+        }
         let place = *places.entry(key).or_insert_with_key(|key| {
             let samples = spec.cells.iter().map(|_| Vec::new()).collect();
             groups.push(Group { key: key.clone(), points: Vec::new(), samples, baseline: None });

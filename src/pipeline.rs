@@ -209,6 +209,8 @@ pub struct TableDraft {
     pub published: Placing,
     /// Axes among whose values best and second best are marked apart.
     pub within: Vec<Name>,
+    /// Axes and the labels that its trials have of them.
+    pub trials: Vec<(Name, Vec<Name>)>,
 }
 
 /// What a table makes of its trials, as written.
@@ -260,6 +262,19 @@ pub struct TableSpec {
     pub published: Placing,
     /// Axes among whose values best and second best are marked apart: data sets, say.
     pub within: Vec<String>,
+    /// Of which trials it is; all where nothing is said.
+    pub trials: Vec<Condition>,
+}
+
+/// What the trials of a table have of an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// The axis, by its place.
+    pub axis: usize,
+    /// Values, by their places; `None` is a trial that the axis does not reach.
+    pub values: Vec<Option<usize>>,
+    /// "with `method=SimCLR,NNCLR`", or "without `width`".
+    pub told: String,
 }
 
 /// What a table makes of its trials.
@@ -364,10 +379,21 @@ impl TableSpec {
         metrics
     }
 
+    /// Whether a trial is one of the table's, by the values of the axes that reach the table's metrics.
+    pub fn is_of(&self, value: impl Fn(usize) -> Option<usize>) -> bool {
+        self.trials.iter().all(|condition| condition.values.contains(&value(condition.axis)))
+    }
+
+    /// Of which trials it is, in words, where not of all.
+    pub fn which_trials(&self) -> Option<String> {
+        let conditions: Vec<&str> = self.trials.iter().map(|it| it.told.as_str()).collect();
+        (!conditions.is_empty()).then(|| format!("only trials {}", conditions.join(" and ")))
+    }
+
     /// This table with what another of its name has beside it: further axes and cells.
     ///
     /// # Errors
-    /// Where both compare with a baseline, and not with the same, or have different forms.
+    /// Where both compare with a baseline, and not with the same, have different forms, or are of some trials, and not of the same.
     pub fn and(mut self, other: &Self) -> Result<Self, String> {
         let fit = match (&mut self.form, &other.form) {
             (Form::Cells, Form::Cells) => true,
@@ -384,6 +410,12 @@ impl TableSpec {
         if !fit {
             return Err(format!(
                 "table `{}` shows one thing in one pipeline and another in another; print them one by one",
+                self.name
+            ));
+        }
+        if !self.trials.iter().map(|it| &it.told).eq(other.trials.iter().map(|it| &it.told)) {
+            return Err(format!(
+                "table `{}` is `where` one thing holds in one pipeline, and where another does in another; print them one by one",
                 self.name
             ));
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ablate_stage::cache::{ActionDigest, ActionResult};
 
-use crate::graph::{AxisId, Graph, InstanceId};
-use crate::pipeline::MetricRef;
+use crate::graph::{AxisId, Graph, InstanceId, Trial};
+use crate::pipeline::{MetricRef, TableSpec};
 
 /// What became of an instance.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,18 @@ pub struct Reporter {
     pub stage: String,
     /// By row: its instance.
     pub instances: Vec<Option<InstanceId>>,
+}
+
+/// The instances that report to a table.
+pub fn reporters(graph: &Graph, spec: &TableSpec) -> BTreeSet<InstanceId> {
+    let stages: BTreeSet<&str> = spec.cells.iter().map(|(_, cell)| cell.metric.stage.as_str()).collect();
+    let of_trial = |trial: &Trial| {
+        let ids: Vec<InstanceId> =
+            stages.iter().filter_map(|stage| trial.instances.get(*stage).copied()).collect();
+        let value = |axis| ids.iter().find_map(|&id| graph.instance(id).point.get(&AxisId(axis)).copied());
+        if spec.is_of(value) { ids } else { Vec::new() }
+    };
+    graph.trials.iter().flat_map(of_trial).collect()
 }
 
 /// Gathers metrics. Trials that differ only in axes none of the metrics' stages carries are one row, so a result that

@@ -132,6 +132,20 @@ fn a_cell_of_another_table_brings_seeds_of_its_points_alone() {
 }
 
 #[test]
+fn what_no_table_is_of_gets_no_more_seeds() {
+    let of_some = |of: &str| SECONDS.replace("cell:", &format!("where: {{{of}}}, cell:"));
+    let wide = |graph: &Graph| known(graph, |_, seed| about(seed, 10.0));
+    let one = graph(&of_some(r#""encoder.epochs": "2", "graph.k": "5""#));
+    assert_eq!(seeds(&one, &wide(&one)), ["1 5: 3", "1 10: 3", "2 5: 8", "2 10: 3"]);
+    let none = graph(&of_some(r#""graph.k": None"#));
+    assert_eq!(seeds(&none, &wide(&none)), ["1 5: 3", "1 10: 3", "2 5: 3", "2 10: 3"]);
+    // Probes are of no `graph.k`, whatever the point.
+    let unreached =
+        graph(&PROBES.replace("cell:", r#"where: {"graph.k": None, "encoder.epochs": "1"}, cell:"#));
+    assert_eq!(seeds(&unreached, &wide(&unreached)), ["1 5: 8", "1 10: 8", "2 5: 3", "2 10: 3"]);
+}
+
+#[test]
 fn a_baseline_has_every_seed_of_what_is_compared_with_it() {
     let graph = graph(
         r#""seconds": (rows: ["encoder.epochs"], columns: ["graph.k"], cell: Mean("second.accuracy"), baseline: {"graph.k": 5}),"#,

@@ -805,6 +805,21 @@ fn the_program_checks_and_lists() {
     // Where a stage writes no map, axes may.
     project.write("free.ron", varied.replace("env: {\"METHOD\": \"\", \"RATE\": \"1\"}, ", ""));
     told(0, &["check", "free.ron"]);
+    let tables = r#"tables: {"t": (rows: ["a.env.METHOD"], cell: Mean("m.x"), where: {"a.env.METHOD": "SimCRL"}, baseline: {"a.env.METHOD": "NNCLR"})},"#;
+    project.write(
+        "where.ron",
+        varied.replace("METOD", "METHOD").replace("axes: {", &format!("{tables}\n        axes: {{")).replace(
+            "stages: {",
+            "stages: {\n            \"m\": (stage: Command(argv: [\"m\"], outputs: {\"o\": (kind: Metrics, path: \"m\")})),",
+        ),
+    );
+    let shown = told(3, &["check", "where.ron"]);
+    let errors: Vec<&str> =
+        shown.lines().filter(|line| line.starts_with("error") || line.contains('^')).collect();
+    assert_eq!(errors.len(), 4, "{shown}");
+    assert_eq!(errors[0], "error: axis `a.env.METHOD` has no value `SimCRL`");
+    assert!(errors[1].ends_with("^^^^^^^^ did you mean `SimCLR`?"), "{shown}");
+    assert_eq!(errors[2], "error: `where` leaves the baseline `NNCLR` out");
     insta::assert_snapshot!(told(3, &["check", "missing.ron"]), @r"error: cannot read missing.ron: No such file or directory (os error 2)");
     insta::assert_snapshot!(told(3, &["check", "binary.ron"]), @r"
     error: cannot read binary.ron: line 2 is not UTF-8; save the file as UTF-8

@@ -439,6 +439,61 @@ fn points_whose_values_come_to_the_same_are_one_result() {
     assert!((mean - (0.104 + 0.101 + 0.105 + 0.133 + 0.136 + 0.132) / 6.0).abs() < 1e-12, "{means}");
 }
 
+/// Two methods on two data sets, and one of them in two further widths.
+const TWO_TABLES: &str = r#"Pipeline(
+    name: "paper",
+    stages: {"p": (stage: Command(
+        argv: ["/bin/sh", "-c", "echo \"{{\\\"accuracy\\\": 0.$((${{#METHOD}} * 100 + $WIDTH + $DATA * 10 + {seed}))}}\" > m.json"],
+        env: {"METHOD": "", "DATA": "", "WIDTH": "8"},
+        outputs: {"metrics": (kind: Metrics, path: "m.json")},
+    ))},
+    axes: {
+        "method": (paths: ["p.env.METHOD"], values: {"linear": "abcdef", "MLP": "abc"}),
+        "data": (paths: ["p.env.DATA"], values: {"moons": "1", "rings": "3"}),
+        "width": (paths: ["p.env.WIDTH"], values: ["4", "16"]),
+    },
+    sweep: Chain([
+        Grid(["method", "data"]), Exclude(Grid(["method", "data", "width"]), [{"method": "linear"}]),
+    ]),
+    seeds: [0, 1],
+    tables: {
+        "main": (
+            rows: ["method"], columns: ["data"], cell: Mean("p.accuracy"),
+            where: {"width": None}, baseline: {"method": "linear"},
+        ),
+        "width": (
+            rows: ["width"], columns: ["data"], cell: Mean("p.accuracy"),
+            where: {"method": "MLP", "data": ["moons", "rings"]},
+        ),
+        "moons": (rows: ["method"], columns: ["data"], cell: Mean("p.accuracy"), where: {"data": "moons", "width": [None, "16"]}),
+    },
+)"#;
+
+#[test]
+fn a_table_is_of_the_trials_it_says() {
+    let project = Project::new();
+    let published = "method,data,value\nMLP,moons,0.31\nlinear,rings,0.62\n";
+    project.write("p.ron", TWO_TABLES).write("moons.published.csv", published);
+    project.write("width.published.csv", "width,data,value\n16,rings,0.4\n");
+    project.expect(0, &["run", "p.ron", "--table", "main"]);
+    assert_eq!(project.ran().len(), 8, "{:?}", project.ran());
+    project.expect(0, &["run", "p.ron", "--table", "width"]);
+    assert_eq!(project.ran().len(), 8, "{:?}", project.ran());
+    assert!(project.ran().iter().all(|name| name.contains("width=")), "{:?}", project.ran());
+    let ran = project.expect(0, &["run", "p.ron"]).stdout;
+    let table = project.expect(0, &["table", "p.ron"]).stdout;
+    assert_eq!(ran.trim().replace("\n\n\n", "\n\n"), table.trim());
+    insta::assert_snapshot!(table);
+    // What the command line leaves out, no table asks for.
+    let narrowed = project.expect(0, &["table", "p.ron", "--table", "moons", "--axis", "width=4"]).stdout;
+    assert!(!narrowed.contains("16") && narrowed.contains("linear"), "{narrowed}");
+    let other = TWO_TABLES.replace(r#"where: {"width": None}"#, r#"where: {"width": "4"}"#);
+    let other = other.replace(r#", baseline: {"method": "linear"}"#, "");
+    project.write("q.ron", other.replace("paper", "other"));
+    let told = project.expect(2, &["table", "p.ron", "q.ron", "--table", "main"]).stderr;
+    assert!(told.contains("print them one by one"), "{told}");
+}
+
 #[test]
 fn a_report_is_one_page_that_asks_for_nothing() {
     let project = ran();

@@ -128,13 +128,20 @@ pub fn all_published(project: &Project) -> Result<Vec<Vec<Published>>, Failure> 
 }
 
 /// The values others have published for a table: those in `TABLE.published.csv` beside the pipeline, where that is. What is of a
-/// value that the command line leaves out of its axis is left out with it.
+/// value that the command line leaves out of its axis, or the table of its trials, is left out with it.
 pub fn published(project: &Project, spec: &TableSpec) -> Result<Vec<Published>, Failure> {
     let Some((text, place)) = project.published(&spec.name)? else { return Ok(Vec::new()) };
     let mut published = Published::read(&text, spec, &project.graph.axes)
         .map_err(|error| Failure::new(exit::PIPELINE, format!("{place}: {error}")))?;
     let left_out: Vec<(&str, &str)> = project.graph.axes.iter().flat_map(Axis::values_left_out).collect();
     published.retain(|entry| !left_out.iter().any(|&(axis, label)| entry.is_of(axis, label)));
+    for condition in &spec.trials {
+        let axis = &project.graph.axes[condition.axis];
+        let values = axis.labels.iter().enumerate();
+        let out = values.filter(|(value, _)| !condition.values.contains(&Some(*value)));
+        let out: Vec<&String> = out.map(|(_, label)| label).collect();
+        published.retain(|entry| !out.iter().any(|label| entry.is_of(&axis.name, label)));
+    }
     Ok(published)
 }
 

@@ -11,6 +11,7 @@ use super::project::Project;
 use super::{Failure, exit};
 use crate::graph::{Graph, InstanceId};
 use crate::journal;
+use crate::rows::reporters;
 use crate::runs::{self, Run};
 
 /// The part of a pipeline that is meant.
@@ -50,13 +51,10 @@ impl Part {
         }
         if !self.table.is_empty() {
             project.graph.tables.retain(|table| self.table.contains(&table.name));
-            let stages: BTreeSet<String> = project
-                .graph
-                .tables
-                .iter()
-                .flat_map(|table| table.cells.iter().map(|(_, cell)| cell.metric.stage.clone()))
-                .collect();
-            project.graph = project.graph.only(|graph, id| stages.contains(&*graph.instance(id).stage));
+            let graph = &project.graph;
+            let wanted: BTreeSet<InstanceId> =
+                graph.tables.iter().flat_map(|table| reporters(graph, table)).collect();
+            project.graph = project.graph.only(|_, id| wanted.contains(&id));
         }
         if !self.only.is_empty() {
             let globs: Vec<WildMatch> = self.only.iter().map(|glob| WildMatch::new(glob)).collect();

@@ -7,7 +7,8 @@ use super::variant::Variants;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::Axis;
 use crate::pipeline::{
-    Ablation, AblationPoint, Around, CellDraft, Form, FormDraft, Pipeline, Sweep, TableDraft, TableSpec,
+    Ablation, AblationPoint, Around, CellDraft, Condition, Form, FormDraft, Pipeline, Sweep, TableDraft,
+    TableSpec,
 };
 use crate::source::Span;
 use crate::syntax::Name;
@@ -35,12 +36,13 @@ pub(super) fn check(
                 ablation(pipeline, axes, table, (*around, *span), wrong).map(Form::Ablation)
             }
         };
-        tables.extend(form.map(|form| spec(table, form)));
+        let trials = trials(axes, table, wrong);
+        tables.extend(form.map(|form| spec(table, form, trials)));
     }
     tables
 }
 
-fn spec(table: &TableDraft, form: Form) -> TableSpec {
+fn spec(table: &TableDraft, form: Form, trials: Vec<Condition>) -> TableSpec {
     let rows = match &form {
         Form::Ablation(ablation) => vec![ablation.form.heading().to_owned()],
         Form::Cells | Form::Effects { .. } => texts(&table.rows),
@@ -59,7 +61,52 @@ fn spec(table: &TableDraft, form: Form) -> TableSpec {
         test: table.test,
         published: table.published,
         within: texts(&table.within),
+        trials,
     }
+}
+
+/// How a table calls trials that an axis does not reach; unless that is a label of the axis.
+const UNREACHED: &str = "None";
+
+/// Which trials a table is of; what is wrong with the labels of its baseline is recorded as well.
+fn trials(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    for (name, labels) in &table.trials {
+        let Some(axis) = axes.iter().position(|axis| axis.name == name.text) else { continue };
+        let known = &axes[axis].labels;
+        let mut values = Vec::new();
+        for label in labels {
+            match known.iter().position(|known| *known == label.text) {
+                Some(value) => values.push(Some(value)),
+                None if label.text == UNREACHED => values.push(None),
+                None => {
+                    let message = format!("axis `{}` has no value `{}`", name.text, label.text);
+                    let labels = known.iter().map(String::as_str);
+                    wrong.push(Diagnostic::new(label.span, message).suggest(
+                        &label.text,
+                        "its values",
+                        labels,
+                    ));
+                }
+            }
+        }
+        let told = match values.as_slice() {
+            [None] => format!("without `{}`", name.text),
+            _ => {
+                let labels: Vec<&str> = labels.iter().map(|label| label.text.as_str()).collect();
+                format!("with `{}={}`", name.text, labels.join(","))
+            }
+        };
+        conditions.push(Condition { axis, values, told });
+    }
+    for (axis, label) in &table.baseline {
+        let listed = table.trials.iter().find(|(name, _)| name.text == axis.text);
+        if let Some((name, _)) = listed.filter(|(_, listed)| listed.iter().all(|it| it.text != label.text)) {
+            let message = format!("`where` leaves the baseline `{}` out", label.text);
+            wrong.push(Diagnostic::new(label.span, message).and(name.span, "it is here"));
+        }
+    }
+    conditions
 }
 
 fn texts(names: &[Name]) -> Vec<String> {
@@ -127,7 +174,8 @@ fn check_axes(pipeline: &Pipeline, table: &TableDraft, wrong: &mut Diagnostics) 
         FormDraft::Effects { axes, .. } => axes.as_slice(),
         FormDraft::Cells | FormDraft::Ablation(..) => &[],
     };
-    let named = table.rows.iter().chain(&table.columns).chain(&table.within);
+    let conditioned = table.trials.iter().map(|(axis, _)| axis);
+    let named = table.rows.iter().chain(&table.columns).chain(&table.within).chain(conditioned);
     for axis in named.chain(compared).chain(of_effects) {
         if !pipeline.axes.iter().any(|known| known.name.text == axis.text) {
             let names = pipeline.axes.iter().map(|axis| axis.name.text.as_str());

@@ -132,7 +132,7 @@ impl Reader<'_> {
         Some(parts)
     }
 
-    fn choice(&mut self, node: &Node) -> Option<Choice> {
+    pub(super) fn choice(&mut self, node: &Node) -> Option<Choice> {
         let axes = self.entries(node, "a choice of axis values", |reader, axis, value| {
             let labels = match &value.value {
                 Value::List(items) => items.iter().map(label).collect(),

@@ -13,8 +13,9 @@ use crate::syntax::{Name, Node, Value};
 /// The most digits after the point.
 const MAX_DIGITS: usize = 12;
 
-const FIELDS: [&str; 8] = ["rows", "columns", "cell", "cells", "baseline", "test", "published", "within"];
-const EFFECTS: [&str; 5] = ["axes", "rows", "cell", "cells", "interactions"];
+const FIELDS: [&str; 9] =
+    ["rows", "columns", "cell", "cells", "where", "baseline", "test", "published", "within"];
+const EFFECTS: [&str; 6] = ["axes", "rows", "cell", "cells", "where", "interactions"];
 
 impl Reader<'_> {
     pub(super) fn table(&mut self, name: Name, node: &Node) -> Option<TableDraft> {
@@ -40,6 +41,7 @@ impl Reader<'_> {
             })
         });
         let within = fields.get("within").map(|node| self.names(node));
+        let trials = fields.get("where").map(|node| self.choice(node));
         let test = fields.get("test").map(|node| self.word(node, "a test", &Test::ALL));
         let placings = [("Beside", Placing::Beside), ("Rows", Placing::Rows)];
         let published = fields.get("published").map(|node| self.word(node, "a place", &placings));
@@ -54,6 +56,7 @@ impl Reader<'_> {
             test: test.unwrap_or_else(|| Some(Test::default()))?,
             published: published.unwrap_or_else(|| Some(Placing::default()))?,
             within: within.unwrap_or_else(|| Some(Vec::new()))?,
+            trials: trials.map_or_else(|| Some(Vec::new()), |choice| Some(choice?.axes))?,
         })
     }
 
@@ -72,6 +75,7 @@ impl Reader<'_> {
         let fields = self.fields(node, "`Effects`", &EFFECTS)?;
         let axes = self.required(node, "`Effects`", &fields, "axes").and_then(|node| self.names(node));
         let rows = fields.get("rows").map(|node| self.names(node));
+        let trials = fields.get("where").map(|node| self.choice(node));
         let interactions = fields.get("interactions").map(|node| {
             decode(node)
                 .map_err(|errors| self.wrong.extend(errors))
@@ -99,6 +103,7 @@ impl Reader<'_> {
             test: Test::default(),
             published: Placing::default(),
             within: Vec::new(),
+            trials: trials.map_or_else(|| Some(Vec::new()), |choice| Some(choice?.axes))?,
         })
     }
 

@@ -66,6 +66,7 @@ pub fn by(trials: &Trials, axes: &[String], metrics: &[MetricRef]) -> PolarsResu
         test: Test::default(),
         published: Placing::default(),
         within: Vec::new(),
+        trials: Vec::new(),
     };
     let builder = Builder::new(trials, &spec, axes.iter().collect(), Vec::new())?;
     let mut table = Builder { is_over_seeds: false, ..builder }.table(&[])?;
@@ -155,7 +156,7 @@ impl<'a> Builder<'a> {
             columns: self.columns(&columns),
             rows: Vec::new(),
             notes: Vec::new(),
-            remarks: Vec::new(),
+            remarks: self.spec.which_trials().into_iter().collect(),
         };
         if let Form::Ablation(ablation) = &self.spec.form {
             table.remarks.push(ablation.told.clone());

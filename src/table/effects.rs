@@ -50,7 +50,7 @@ pub(super) fn build(
         columns: columns(spec),
         rows: Vec::new(),
         notes: Vec::new(),
-        remarks: Vec::new(),
+        remarks: spec.which_trials().into_iter().collect(),
     };
     let mut told = Told::default();
     let mut designs: Vec<(Points<'_, '_>, Vec<Design>)> = Vec::new();

@@ -9,7 +9,7 @@ use polars::prelude::*;
 use super::origin::{Origin, Origins};
 use super::select::Filter;
 use crate::graph::{Axis, Graph, InstanceId};
-use crate::pipeline::{Ablation, AblationPoint, Form, MetricRef, TableSpec};
+use crate::pipeline::{Ablation, AblationPoint, Condition, Form, MetricRef, TableSpec};
 use crate::rows::{Outcome, Reporter, Rows, State, gather};
 
 /// The column of seeds.
@@ -114,10 +114,38 @@ impl Trials {
             let reaching = Self::gather(graph, &own, &outcome)?.axes;
             trials.axes.retain(|axis| reaching.contains(axis));
         }
+        let trials = trials.that_are_of(graph, spec)?;
         match &spec.form {
             Form::Ablation(ablation) => trials.ablated(graph, ablation),
             Form::Cells | Form::Effects { .. } => Ok(trials),
         }
+    }
+
+    /// Those of the trials of a table, without the axes that this leaves one value and that are neither rows nor columns.
+    fn that_are_of(mut self, graph: &Graph, spec: &TableSpec) -> PolarsResult<Self> {
+        for Condition { axis, values, .. } in &spec.trials {
+            let Axis { name, labels, .. } = &graph.axes[*axis];
+            if let Ok(column) = self.frame.column(name) {
+                let wanted: Vec<Option<&str>> =
+                    values.iter().map(|value| value.map(|value| labels[value].as_str())).collect();
+                let mask: BooleanChunked =
+                    column.str()?.iter().map(|label| wanted.contains(&label)).collect_ca("mask".into());
+                self.frame = self.frame.filter(&mask)?;
+            } else if !values.contains(&None) {
+                self.frame = self.frame.clear();
+            }
+            if values.len() < 2 && !spec.rows.contains(name) && !spec.columns.contains(name) {
+                self.axes.retain(|axis| axis != name);
+            }
+        }
+        if !spec.trials.is_empty() {
+            let reaches = |axis: &String| {
+                self.frame.column(axis).is_ok_and(|column| column.null_count() < column.len())
+            };
+            let axes = self.axes.iter().filter(|axis| reaches(axis)).cloned().collect();
+            self.axes = axes;
+        }
+        Ok(self)
     }
 
     /// With an empty column for each of some axes that reaches no row.

@@ -4,6 +4,7 @@
 //! is no shell. Between it and the worker is a guardian, which leaves nothing of the program behind, however program, worker and
 //! runner end.
 
+mod env;
 mod guardian;
 mod told;
 
@@ -24,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use guardian::GRACE;
 pub(crate) use guardian::{exec_tied, guard};
+
+/// The placeholders that stand for a value, not for a file.
+const PLAIN: [&str; 4] = ["seed", "threads", "device", "scratch"];
 
 /// Runs a program. It must write every output it declares, and end with exit code 0.
 ///
@@ -49,8 +53,8 @@ pub struct Command {
     /// is part of the key.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Environment variables.
-    #[serde(default)]
+    /// Environment variables. A number or `true` stands for its text.
+    #[serde(default, deserialize_with = "env::texts")]
     pub env: BTreeMap<String, String>,
     /// Environment variables taken over from the user. Their names are part of the key, their values are not.
     #[serde(default = "default_inherit")]
@@ -155,11 +159,7 @@ impl Stage for Command {
                 Err(message) => errors.push(FieldError::new(&field, message)),
                 Ok(found) => {
                     let unknown = found.into_iter().filter(|name| !self.knows(name));
-                    errors.extend(unknown.map(|name| {
-                        let message =
-                            format!("nothing is declared for `{{{name}}}`; a brace itself is written `{{{{`");
-                        FieldError::new(&field, message)
-                    }));
+                    errors.extend(unknown.map(|name| FieldError::new(&field, self.unknown(name))));
                 }
             }
         }
@@ -254,8 +254,25 @@ impl Stage for Command {
 impl Command {
     /// The texts with placeholders, by field.
     fn templates(&self) -> impl Iterator<Item = (String, &str)> {
-        let argv = self.argv.iter().map(|text| ("argv".to_owned(), text.as_str()));
+        let argv = self.argv.iter().enumerate().map(|(at, text)| (format!("argv.{at}"), text.as_str()));
         argv.chain(self.env.iter().map(|(name, text)| (format!("env.{name}"), text.as_str())))
+    }
+
+    /// What is wrong with a placeholder that stands for nothing.
+    fn unknown(&self, placeholder: &str) -> String {
+        let ports = |what: &str, names: Vec<&String>| {
+            names.into_iter().map(|name| format!("`{{{what}:{name}}}`")).collect()
+        };
+        let known: [Vec<String>; 4] = [
+            PLAIN.map(|name| format!("`{{{name}}}`")).to_vec(),
+            ports("input", self.inputs.keys().collect()),
+            ports("output", self.outputs.keys().collect()),
+            ports("file", self.files.iter().collect()),
+        ];
+        let known = known.concat().join(", ");
+        format!(
+            "has `{{{placeholder}}}`, which stands for nothing; there are {known}; a brace itself is written `{{{{`"
+        )
     }
 
     fn knows(&self, placeholder: &str) -> bool {
@@ -264,7 +281,7 @@ impl Command {
             Some(("output", name)) => self.outputs.contains_key(name),
             Some(("file", path)) => self.files.iter().any(|file| file == path),
             Some(_) => false,
-            None => ["seed", "threads", "device", "scratch"].contains(&placeholder),
+            None => PLAIN.contains(&placeholder),
         }
     }
 
@@ -468,6 +485,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_the_environment_are_texts() {
+        use ablate_stage::DynStage;
+        let plain = command(r#"argv: ["a"], env: {"A": "16", "B": "-2", "C": "0.001", "D": "true"},"#);
+        let typed = command(r#"argv: ["a"], env: {"A": 16, "B": -2, "C": 1e-3, "D": true},"#);
+        assert_eq!(typed.env, plain.env);
+        assert_eq!(typed.canonical(), plain.canonical());
+    }
+
+    #[test]
     fn everything_wrong_is_told_at_once() {
         let wrong = command(
             r#"argv: ["", "{input:b}", "{print}"],
@@ -480,8 +506,10 @@ mod tests {
                 "up": (kind: File, path: "a/../../x"),
             },"#,
         );
-        let told: Vec<String> =
-            wrong.validate().into_iter().map(|error| format!("{}: {}", error.path, error.message)).collect();
+        let known = "there are `{seed}`, `{threads}`, `{device}`, `{scratch}`, `{input:a/b}`, `{output:}`, `{output:abs}`, \
+                     `{output:same}`, `{output:up}`; a brace itself is written `{{`";
+        let told = |error: FieldError| format!("{}: {}", error.path, error.message).replace(known, "[known]");
+        let told: Vec<String> = wrong.validate().into_iter().map(told).collect();
         let expected = [
             "argv: must begin with a program",
             "inputs: the port name \"a/b\" may only have letters, digits, `_` and `-`",
@@ -489,9 +517,9 @@ mod tests {
             "outputs.abs.path: must be a path below the folder the program runs in, is \"/etc/passwd\"",
             "outputs.same.path: another output is written to \"x\" as well",
             "outputs.up.path: must be a path below the folder the program runs in, is \"a/../../x\"",
-            "argv: nothing is declared for `{input:b}`; a brace itself is written `{{`",
-            "argv: nothing is declared for `{print}`; a brace itself is written `{{`",
-            "env.K: nothing is declared for `{file:undeclared}`; a brace itself is written `{{`",
+            "argv.1: has `{input:b}`, which stands for nothing; [known]",
+            "argv.2: has `{print}`, which stands for nothing; [known]",
+            "env.K: has `{file:undeclared}`, which stands for nothing; [known]",
             "env.L: `}` stands alone in \"}\"; a brace itself is written `}}`",
         ];
         assert_eq!(told, expected);

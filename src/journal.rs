@@ -204,6 +204,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The instance it is about, where it is about one.
+    pub fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Planned { instance, .. }
+            | Self::Ordered { instance, .. }
+            | Self::Waiting { instance }
+            | Self::Started { instance, .. }
+            | Self::Resumed { instance, .. }
+            | Self::Progress { instance, .. }
+            | Self::Output { instance, .. }
+            | Self::Retried { instance, .. }
+            | Self::Finished { instance, .. }
+            | Self::Cached { instance, .. }
+            | Self::Failed { instance, .. }
+            | Self::Skipped { instance, .. }
+            | Self::Advice { instance, .. }
+            | Self::Stopped { instance } => Some(instance),
+            Self::RunStarted { .. } | Self::Hits { .. } | Self::Added { .. } | Self::RunFinished { .. } => {
+                None
+            }
+        }
+    }
+}
+
 /// An event and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

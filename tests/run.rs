@@ -347,6 +347,29 @@ fn what_failed_is_not_said_to_have_been_broken_off() {
     }
 }
 
+#[test]
+fn what_failed_is_named_once_more_at_the_end_and_its_log_is_found() {
+    let project = Project::new();
+    let text = r#"Pipeline(
+        name: "p",
+        stages: {"s": (stage: Command(
+            argv: ["/bin/sh", "-c", "echo said $K; [ $K -lt 3 ] && echo 1 > o"],
+            env: {"K": 0},
+            outputs: {"o": (kind: File, path: "o")},
+        ))},
+        axes: {"s.env.K": [1, 2, 3, 4]},
+    )"#;
+    let failed = project.write("p.ron", text).expect(1, &["run", "p.ron", "--jobs", "1"]).stderr;
+    let last = failed.lines().last().unwrap();
+    assert_eq!(last.trim(), "failed: s[K=3], s[K=4]; `ablate log --only 's[K=3]'` shows what it printed");
+    let log = project.expect(0, &["log", "--only", "s[K=3]"]).stdout;
+    assert!(log.contains("said 3") && !log.contains("said 4") && !log.contains("Running"), "{log}");
+    assert!(project.expect(0, &["log", "--only", "s[K=?]"]).stdout.contains("said 4"));
+    assert!(project.expect(0, &["log", "--only", "s"]).stdout.contains("said 4"));
+    let told = project.expect(2, &["log", "--only", "t*"]).stderr;
+    assert_eq!(told, "error: nothing happened in it to what is called `t*`\n");
+}
+
 /// As Python does when it imports what lies there.
 #[test]
 fn a_program_may_leave_a_python_cache_beside_its_sources() {

@@ -97,6 +97,19 @@ fn what_a_run_cites_is_kept_until_the_run_is_forgotten() {
     assert_eq!(project.ran(), ["b[K=2]", "c[K=2]"], "what only the forgotten run cited is not");
 }
 
+/// They cite less, and would push out what the whole pipeline means.
+#[test]
+fn runs_of_a_part_are_counted_among_themselves() {
+    let project = chain();
+    for values in ["b.env.K=1", "b.env.K=1", "b.env.K=2"] {
+        project.expect(0, &["run", "p.ron", "--axis", values]);
+    }
+    let kept = project.expect(0, &["gc", "--grace", "0", "--keep-runs", "1"]).stdout;
+    assert!(kept.ends_with("; 3 runs kept, 1 run forgotten\n"), "{kept}");
+    project.expect(0, &["run", "p.ron"]);
+    assert_eq!(project.ran(), [""; 0]);
+}
+
 #[test]
 fn gc_in_a_loop_takes_nothing_from_runs() {
     let project = chain();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ablate_stage::cache::{Class, Collect, Collected, Roots, Store};
 use clap::Args;
 
+use super::kept::Kept;
 use super::project::store_path_here;
 use super::units::bytes;
 use super::{Context, Failure, exit};
@@ -16,7 +17,8 @@ use crate::runs::{Standing, cited, sum_up};
 /// Remove from the store what no run cites; nothing that a run which is kept has made or used is removed
 #[derive(Args)]
 pub struct Gc {
-    /// Keep only so many runs of each pipeline, and remove the journals of those before; all are kept, if not said
+    /// Keep only so many runs of each pipeline, of those with other `--set`, `--axis`, `--seeds`, `--only` or `--table` as many again,
+    /// and remove the journals of those before; all are kept, if not said
     #[arg(long, value_name = "N")]
     keep_runs: Option<usize>,
     /// Keep what was made less than so many hours ago, whoever cites it
@@ -76,13 +78,15 @@ fn unreadable(error: std::io::Error) -> Failure {
 fn runs(store: &Store, keep: Option<usize>) -> Result<(usize, Vec<String>), Failure> {
     let names = journal::runs(&store.runs()).map_err(unreadable)?;
     let Some(keep) = keep else { return Ok((names.len(), Vec::new())) };
-    let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    let mut kept: BTreeMap<(String, Vec<String>), usize> = BTreeMap::new();
     let mut dropped = Vec::new();
     for name in names.iter().rev() {
         let Some(run) = sum_up(&store.runs(), name).map_err(unreadable)? else { continue };
-        let of_pipeline = kept.entry(run.pipeline).or_default();
-        if *of_pipeline < keep || run.standing == Standing::Running {
-            *of_pipeline += 1;
+        // A run of a part cites that part alone, and does not stand for the whole.
+        let changed = Kept::by(store, &run).map(|kept| kept.changed()).unwrap_or_default();
+        let alike = kept.entry((run.pipeline, changed)).or_default();
+        if *alike < keep || run.standing == Standing::Running {
+            *alike += 1;
         } else {
             dropped.push(name.clone());
         }

@@ -6,7 +6,7 @@ use super::kept::Kept;
 use super::project::store_here;
 use super::{Context, Failure, exit, select};
 use crate::diagnostic::{escape, escape_lines};
-use crate::journal;
+use crate::journal::{self, Entry};
 use crate::progress::describe;
 
 /// Show what happened in a run
@@ -15,8 +15,11 @@ pub struct Log {
     /// The run, by its name or the beginning of it, or as `@2`: the one before the last; the last one if none is named
     #[arg(default_value = "@1")]
     run: String,
+    /// Only what is of instances with such a name: `encoder[*seed=3]`; `*` is any text, `?` any character
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
     /// In place of what happened, the pipeline as the run found it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     pipeline: bool,
 }
 
@@ -32,7 +35,17 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display())))?;
     let began = entries.first().map_or(0, |entry| entry.unix_ms);
     writeln!(context.out, "run {}", run.run)?;
-    for entry in &entries {
+    let globs = select::Globs::of(&args.only);
+    let is_meant = |entry: &&Entry| {
+        let named = |name: &str| globs.meant(name, name.split('[').next().unwrap_or(name));
+        args.only.is_empty() || entry.event.instance().is_some_and(named)
+    };
+    let meant: Vec<&Entry> = entries.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        let error = format!("nothing happened in it to what is called `{}`", args.only.join("`, `"));
+        return Err(Failure::new(exit::USAGE, error));
+    }
+    for entry in meant {
         if let Some((verb, text)) = describe(&entry.event) {
             let at = entry.unix_ms.saturating_sub(began) as f64 / 1000.0;
             writeln!(context.out, "{at:>10.3} {verb:>12} {text}")?;

@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use super::kept::Kept;
 use super::project::{self, Project, Reading, Source};
 use super::{Context, Failure, exit, select};
+use crate::diagnostic::escape;
 use crate::estimate::{Estimate, Task};
 use crate::execute::{ExecuteError, Runner, Settings, Summary};
 use crate::forecast::Forecast;
@@ -109,7 +110,7 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
         View::Lines(Lines::new(&mut *context.err))
     };
     let estimate = Estimate::new(settings.capacity.slots, settings.gpus.len());
-    let mut watch = Watch { journal, progress, estimate, unwritten: None };
+    let mut watch = Watch { journal, progress, estimate, failed: Vec::new(), unwritten: None };
     watch.hear(Event::RunStarted {
         pipeline: project.graph.name.clone(),
         file: project.file.display().to_string(),
@@ -133,9 +134,12 @@ pub fn run(args: &Run, context: &mut Context<'_>) -> Result<u8, Failure> {
     runner.dismiss();
     let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
     watch.hear(Event::RunFinished { outcome, counts: rounds.counts(), duration_ms });
-    let Watch { journal, unwritten, .. } = watch;
+    let Watch { journal, failed, unwritten, .. } = watch;
     if let Some(error) = unwritten {
         return Err(error.into());
+    }
+    if !failed.is_empty() && !args.json {
+        writeln!(context.err, "{}", escape(&failed_in_words(&failed)))?;
     }
     if let Some(error) = journal.error() {
         writeln!(context.err, "warning: the journal of run {} is not whole: {error}", journal.run())?;
@@ -257,12 +261,17 @@ struct Watch<'a> {
     journal: Journal,
     progress: View<'a>,
     estimate: Estimate,
+    /// The instances that failed.
+    failed: Vec<String>,
     /// The first failure to show something.
     unwritten: Option<io::Error>,
 }
 
 impl Watch<'_> {
     fn hear(&mut self, event: Event) {
+        if let Event::Failed { instance, .. } = &event {
+            self.failed.push(instance.clone());
+        }
         let entry = Entry { unix_ms: now_unix_ms(), event };
         self.journal.record(&entry);
         let outlook = self.estimate.take(&entry);
@@ -270,6 +279,19 @@ impl Watch<'_> {
             self.unwritten.get_or_insert(error);
         }
     }
+}
+
+/// So many of what failed are named at the end.
+const MAX_NAMED: usize = 8;
+
+/// What failed, once more at the end: by then its own lines are far above.
+fn failed_in_words(failed: &[String]) -> String {
+    let more = match failed.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = failed[..failed.len().min(MAX_NAMED)].join(", ");
+    format!("{:>12} failed: {names}{more}; `ablate log --only '{}'` shows what it printed", "", failed[0])
 }
 
 /// More processes than this nobody means.

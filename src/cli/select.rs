@@ -57,11 +57,8 @@ impl Part {
             project.graph = project.graph.only(|_, id| wanted.contains(&id));
         }
         if !self.only.is_empty() {
-            let globs: Vec<WildMatch> = self.only.iter().map(|glob| WildMatch::new(glob)).collect();
-            let meant = |graph: &Graph, id| {
-                let name = graph.instance_name(id);
-                globs.iter().any(|glob| glob.matches(&name) || glob.matches(&graph.instance(id).stage))
-            };
+            let globs = Globs::of(&self.only);
+            let meant = |graph: &Graph, id| globs.meant(&graph.instance_name(id), &graph.instance(id).stage);
             if !project.graph.ids().any(|id| meant(&project.graph, id)) {
                 let globs = self.only.join("`, `");
                 return Err(Failure::new(exit::USAGE, unknown(&project.graph, &globs, "")));
@@ -69,6 +66,21 @@ impl Part {
             project.graph = project.graph.only(meant);
         }
         Ok(project)
+    }
+}
+
+/// Names with `*` for any text and `?` for any character.
+pub struct Globs(Vec<WildMatch>);
+
+impl Globs {
+    /// As written.
+    pub fn of(texts: &[String]) -> Self {
+        Self(texts.iter().map(|text| WildMatch::new(text)).collect())
+    }
+
+    /// Whether one of them is of an instance, by its name or its stage's.
+    pub fn meant(&self, instance: &str, stage: &str) -> bool {
+        self.0.iter().any(|glob| glob.matches(instance) || glob.matches(stage))
     }
 }
 

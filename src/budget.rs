@@ -193,7 +193,7 @@ fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut known: BTreeSet<(usize, usize, InstanceId)> = BTreeSet::new();
-    for (trial, &point) in graph.trials.iter().zip(points) {
+    for (trial, &point) in graph.trials.iter().zip(points).filter(|(trial, _)| spec.is_of(&trial.point)) {
         let reporter = |(_, cell): &(String, Cell)| trial.instances.get(cell.metric.stage.as_str()).copied();
         let reporters: Vec<Option<InstanceId>> = spec.cells.iter().map(reporter).collect();
         if reporters.iter().all(Option::is_none) {
@@ -202,9 +202,6 @@ fn groups(graph: &Graph, spec: &TableSpec, points: &[usize]) -> Vec<Group> {
         let carriers = || reporters.iter().flatten().map(|&id| graph.instance(id));
         let value = |axis| carriers().find_map(|instance| instance.point.get(&AxisId(axis)).copied());
         let key: Key = (0..graph.axes.len()).map(value).collect();
-        if !spec.is_of(|axis| key[axis]) {
-            continue;
-        }
         let place = *places.entry(key).or_insert_with_key(|key| {
             let samples = spec.cells.iter().map(|_| Vec::new()).collect();
             groups.push(Group { key: key.clone(), points: Vec::new(), samples, baseline: None });

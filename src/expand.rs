@@ -57,7 +57,7 @@ pub fn expand(pipeline: &Pipeline, registry: &Registry) -> Result<Graph, Diagnos
     let (instances, trials) = builder.spread(&built);
     let mut wrong = builder.wrong;
     let axes = axes_of(pipeline);
-    let tables = table::check(pipeline, &axes, &variants, &mut wrong);
+    let tables = table::check(pipeline, &axes, &variants, &trials, &mut wrong);
     let budget = budget::check(pipeline, &mut wrong);
     wrong.or(Graph { name: pipeline.name.text.clone(), instances, axes, trials, tables, budget })
 }

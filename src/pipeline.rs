@@ -7,7 +7,7 @@ mod seeds;
 mod sweep;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -271,7 +271,9 @@ pub struct TableSpec {
 pub struct Condition {
     /// The axis, by its place.
     pub axis: usize,
-    /// Values, by their places; `None` is a trial that the axis does not reach.
+    /// Its name, and the labels as written.
+    pub written: (String, BTreeSet<String>),
+    /// Values, by their places; `None` is a trial whose point does not set the axis.
     pub values: Vec<Option<usize>>,
     /// "with `method=SimCLR,NNCLR`", or "without `width`".
     pub told: String,
@@ -379,9 +381,18 @@ impl TableSpec {
         metrics
     }
 
-    /// Whether a trial is one of the table's, by the values of the axes that reach the table's metrics.
-    pub fn is_of(&self, value: impl Fn(usize) -> Option<usize>) -> bool {
-        self.trials.iter().all(|condition| condition.values.contains(&value(condition.axis)))
+    /// Whether the trials of a point, the index of each axis' value, are of the table.
+    pub fn is_of(&self, point: &[Option<usize>]) -> bool {
+        self.trials.iter().all(|condition| condition.values.contains(&point[condition.axis]))
+    }
+
+    /// Whether an axis is named as a row, a column or one with effects.
+    pub fn shows(&self, axis: &String) -> bool {
+        let effects = match &self.form {
+            Form::Effects { axes, .. } => axes.as_slice(),
+            Form::Cells | Form::Ablation(_) => &[],
+        };
+        [&self.rows, &self.columns, effects].iter().any(|axes| axes.contains(axis))
     }
 
     /// Of which trials it is, in words, where not of all.
@@ -413,9 +424,11 @@ impl TableSpec {
                 self.name
             ));
         }
-        if !self.trials.iter().map(|it| &it.told).eq(other.trials.iter().map(|it| &it.told)) {
+        let written =
+            |spec: &Self| spec.trials.iter().map(|it| it.written.clone()).collect::<BTreeMap<_, _>>();
+        if written(&self) != written(other) {
             return Err(format!(
-                "table `{}` is `where` one thing holds in one pipeline, and where another does in another; print them one by one",
+                "table `{}` is of other trials in one pipeline than in another; print them one by one",
                 self.name
             ));
         }

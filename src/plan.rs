@@ -304,7 +304,7 @@ impl<'a> Keys<'a> {
 pub enum Reason {
     /// No action of its kind has a result.
     Never,
-    /// The most similar action that has a result differs in these parts, as few as there are, and inputs among them as few as there are.
+    /// The most similar action that has a result differs in these parts: as few as any has, and of those with as few, the one with the fewest inputs among them.
     Changed {
         /// That action.
         nearest: ActionDigest,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ablate_stage::cache::{ActionDigest, ActionResult};
 
-use crate::graph::{AxisId, Graph, InstanceId, Trial};
+use crate::graph::{AxisId, Graph, InstanceId};
 use crate::pipeline::{MetricRef, TableSpec};
 
 /// What became of an instance.
@@ -85,18 +85,18 @@ pub struct Reporter {
 /// The instances that report to a table.
 pub fn reporters(graph: &Graph, spec: &TableSpec) -> BTreeSet<InstanceId> {
     let stages: BTreeSet<&str> = spec.cells.iter().map(|(_, cell)| cell.metric.stage.as_str()).collect();
-    let of_trial = |trial: &Trial| {
-        let ids: Vec<InstanceId> =
-            stages.iter().filter_map(|stage| trial.instances.get(*stage).copied()).collect();
-        let value = |axis| ids.iter().find_map(|&id| graph.instance(id).point.get(&AxisId(axis)).copied());
-        if spec.is_of(value) { ids } else { Vec::new() }
-    };
-    graph.trials.iter().flat_map(of_trial).collect()
+    let trials = graph.trials.iter().filter(|trial| spec.is_of(&trial.point));
+    trials.flat_map(|trial| stages.iter().filter_map(|stage| trial.instances.get(*stage).copied())).collect()
 }
 
 /// Gathers metrics. Trials that differ only in axes none of the metrics' stages carries are one row, so a result that
-/// several trials share counts once.
-pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(InstanceId) -> Outcome<'a>) -> Rows {
+/// several trials share counts once. `is_meant` says of which points trials are gathered.
+pub fn gather<'a>(
+    graph: &Graph,
+    metrics: &[MetricRef],
+    is_meant: impl Fn(&[Option<usize>]) -> bool,
+    outcome: impl Fn(InstanceId) -> Outcome<'a>,
+) -> Rows {
     let mut stages: Vec<&str> = Vec::new();
     for metric in metrics {
         if !stages.contains(&metric.stage.as_str()) {
@@ -113,7 +113,7 @@ pub fn gather<'a>(graph: &Graph, metrics: &[MetricRef], outcome: impl Fn(Instanc
     let mut reporting = Vec::new();
     // The shared points of the instances that report, and of those of the row before.
     let (mut shared, mut shared_before) = (Vec::new(), Vec::new());
-    for trial in &graph.trials {
+    for trial in graph.trials.iter().filter(|trial| is_meant(&trial.point)) {
         reporting.clear();
         reporting.extend(stages.iter().map(|stage| trial.instances.get(*stage).copied()));
         if reporting.iter().all(Option::is_none) || !seen.insert(&reporting) {

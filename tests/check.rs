@@ -820,6 +820,12 @@ fn the_program_checks_and_lists() {
     assert_eq!(errors[0], "error: axis `a.env.METHOD` has no value `SimCRL`");
     assert!(errors[1].ends_with("^^^^^^^^ did you mean `SimCLR`?"), "{shown}");
     assert_eq!(errors[2], "error: `where` leaves the baseline `NNCLR` out");
+    let of_none =
+        r#"tables: {"t": (rows: ["a.env.METHOD"], cell: Mean("m.x"), where: {"a.env.METHOD": None})},"#;
+    let tables = std::fs::read_to_string(project.path().join("where.ron")).unwrap().replace(tables, of_none);
+    project.write("none.ron", tables);
+    let shown = told(3, &["check", "none.ron"]);
+    assert!(shown.starts_with("error: `where` leaves no trial of the sweep\n"), "{shown}");
     insta::assert_snapshot!(told(3, &["check", "missing.ron"]), @r"error: cannot read missing.ron: No such file or directory (os error 2)");
     insta::assert_snapshot!(told(3, &["check", "binary.ron"]), @r"
     error: cannot read binary.ron: line 2 is not UTF-8; save the file as UTF-8

@@ -342,7 +342,7 @@ fn a_row_has_the_axes_of_the_stages_it_has() {
         &*instance.stage == "one" || instance.seed == Some(0)
     });
     let metric = |stage: &str| MetricRef { stage: stage.to_owned(), metric: "loss".to_owned() };
-    let rows = gather(&graph, &[metric("one"), metric("other")], |_| Outcome::Missing);
+    let rows = gather(&graph, &[metric("one"), metric("other")], |_| true, |_| Outcome::Missing);
     let points: Vec<(Option<u64>, Option<usize>)> =
         rows.seeds.iter().zip(&rows.points).map(|(&seed, point)| (seed, point[0])).collect();
     assert_eq!(points, [(Some(0), Some(0)), (Some(1), None), (Some(2), None), (Some(0), Some(1))]);
@@ -492,6 +492,99 @@ fn a_table_is_of_the_trials_it_says() {
     project.write("q.ron", other.replace("paper", "other"));
     let told = project.expect(2, &["table", "p.ron", "q.ron", "--table", "main"]).stderr;
     assert!(told.contains("print them one by one"), "{told}");
+}
+
+/// A method that ignores its seed is sampled by each seed all the same.
+#[test]
+fn seeds_with_the_same_bytes_are_samples_each() {
+    let project = Project::new();
+    let pipeline = r#"Pipeline(
+        name: "bytes",
+        stages: {
+            "train": (stage: Command(
+                argv: ["/bin/sh", "-c", "echo 0.$(({seed} * $SPREAD / 2 + 5)) > o"],
+                env: {"SPREAD": 0}, outputs: {"o": (kind: File, path: "o")},
+            )),
+            "score": (
+                stage: Command(
+                    argv: ["/bin/sh", "-c", "echo \"{{\\\"accuracy\\\": $(cat {input:x})}}\" > m.json"],
+                    inputs: {"x": File}, outputs: {"metrics": (kind: Metrics, path: "m.json")},
+                ),
+                from: {"x": "train"},
+            ),
+        },
+        axes: {"spread": (paths: ["train.env.SPREAD"], values: [0, 1, 2])},
+        seeds: [0, 1, 2, 3],
+        tables: {"t": (rows: ["spread"], cell: MeanStd("score.accuracy"), baseline: {"spread": "0"})},
+    )"#;
+    project.write("p.ron", pipeline);
+    let ran = project.expect(0, &["run", "p.ron"]).stdout;
+    // 5 5 5 5; 5 5 6 6; 5 6 7 8.
+    let words = ran.split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in ["0 0.500 ± 0.000", "1 0.550 ± 0.058 (+0.050)", "2 0.650 ± 0.129 (+0.150)"] {
+        assert!(words.contains(row), "{row} is not in {ran}");
+    }
+    assert!(ran.contains("over 4 seeds") && ran.contains("for 2 comparisons"), "{ran}");
+}
+
+/// Two stages report, and the axis reaches one of them.
+const STAGES: &str = r#"Pipeline(
+    name: "stages",
+    stages: {
+        "train": (stage: Command(
+            argv: ["/bin/sh", "-c", "echo \"{{\\\"loss\\\": 0.${{M}}{seed}}}\" > m.json"],
+            env: {"M": 1}, outputs: {"metrics": (kind: Metrics, path: "m.json")},
+        )),
+        "score": (
+            stage: Command(
+                argv: ["/bin/sh", "-c", "echo \"{{\\\"accuracy\\\": 0.${{K}}{seed}}}\" > m.json"],
+                env: {"K": 3}, inputs: {"x": Metrics}, outputs: {"metrics": (kind: Metrics, path: "m.json")},
+            ),
+            from: {"x": "train"},
+        ),
+    },
+    axes: {
+        "m": (paths: ["train.env.M"], values: [1, 2]),
+        "k": (paths: ["score.env.K"], values: [5, 7]),
+    },
+    sweep: Chain(["m", Grid(["m", "k"])]),
+    seeds: [0, 1],
+    tables: {
+        "main": (rows: ["m"], cells: {"loss": Mean("train.loss"), "acc": Mean("score.accuracy")}, where: {"k": None}),
+        "five": (rows: ["m"], cell: Mean("train.loss"), where: {"k": [5, 7]}),
+        "score": (rows: ["m"], columns: ["k"], cell: Mean("score.accuracy"), where: {"k": ["7", "5"]}),
+    },
+)"#;
+
+#[test]
+fn the_trials_of_a_table_are_those_of_the_sweep_whatever_is_chosen_besides() {
+    let project = Project::new();
+    project.write("p.ron", STAGES);
+    let part = project.expect(0, &["run", "p.ron", "--table", "main", "--table", "five"]).stdout;
+    // The second asks for no score: none of its points.
+    assert_eq!(project.ran().len(), 8, "{:?}", project.ran());
+    let of_run = project.expect(0, &["table", "@1", "--table", "main"]).stdout;
+    let of_file = project.expect(0, &["table", "p.ron", "--table", "main"]).stdout;
+    assert!(of_file.contains("1   0.105   0.305") && !of_file.contains(" of "), "{of_file}");
+    assert_eq!(of_run, of_file);
+    assert!(part.contains(of_file.trim()), "{part}");
+    project.expect(0, &["run", "p.ron"]);
+    // A condition on another metric changes nothing of which trials are meant.
+    let five = |arguments: &[&str]| {
+        let arguments = [&["table", "p.ron", "--table", "five", "--format", "csv"], arguments].concat();
+        let text = project.expect(0, &arguments).stdout;
+        text.lines().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()
+    };
+    assert_eq!(five(&[]), five(&["--where", "score.accuracy>=0"]));
+    assert_eq!(five(&[]).len(), 3);
+    // What one table leaves out is asked of all.
+    let chosen = project.expect(0, &["table", "p.ron", "--where", "k=5"]).stdout;
+    assert!(chosen.contains("0.505") && !chosen.contains("0.705"), "{chosen}");
+    // A run of some values stands beside the file.
+    project.expect(0, &["run", "p.ron", "--axis", "k=5"]);
+    project.expect(0, &["table", "p.ron", "@1"]);
+    let turned = STAGES.replace(r#"["7", "5"]"#, "[5, 7]").replace("\"stages\"", "\"turned\"");
+    project.write("q.ron", turned).expect(0, &["table", "p.ron", "q.ron"]);
 }
 
 #[test]

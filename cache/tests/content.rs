@@ -119,9 +119,11 @@ fn a_touched_file_is_the_same_and_a_changed_one_is_seen_however_alike_it_looks()
 
 #[test]
 fn what_changed_just_before_it_was_hashed_is_hashed_again() {
-    // Before the files are written, however long that takes.
-    let now = SystemTime::now();
     let setting = Setting::new();
+    // Just after the last of them was written, however long it takes to say so.
+    let written = ["large", "small", "sub/deep"]
+        .map(|name| fs::metadata(setting.data().join(name)).unwrap().modified().unwrap());
+    let now = written.into_iter().max().unwrap() + Duration::from_secs(1);
     setting.store.content_of(&setting.data(), Rehash::Changed, now).unwrap();
     setting.store.content_of(&setting.data().join("large"), Rehash::Changed, now).unwrap();
     assert_eq!(setting.hints(), [] as [PathBuf; 0]);

@@ -1,5 +1,6 @@
 //! `ablate plan`.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 
 use clap::Args;
@@ -121,7 +122,7 @@ pub fn plan(args: &Plan, context: &mut Context<'_>) -> Result<u8, Failure> {
     if let Some(history) = &history {
         writeln!(context.out)?;
         let keys = Keys::new(graph, &plan.files);
-        let attempts = attempts_of_missing(&project, &plan);
+        let attempts = LazyCell::new(|| attempts_of_missing(&project, &plan));
         for first in tallies.iter().filter_map(|tally| tally.misses.first()) {
             let reason = history.reason(&keys, &plan, *first);
             write!(context.out, "{}", reason_in_words(&project, *first, &reason, &attempts))?;

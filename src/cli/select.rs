@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 
 use super::project::Project;
 use super::{Failure, exit};
-use crate::graph::{Graph, InstanceId};
+use crate::graph::{Graph, InstanceId, Trial};
 use crate::journal;
 use crate::rows::reporters;
 use crate::runs::{self, Run};
@@ -51,6 +51,13 @@ impl Part {
         }
         if !self.table.is_empty() {
             project.graph.tables.retain(|table| self.table.contains(&table.name));
+            let is_of_any =
+                |graph: &Graph, trial: &Trial| graph.tables.iter().any(|table| table.is_of(&trial.point));
+            let graph = &project.graph;
+            let of_any: Vec<bool> = graph.trials.iter().map(|trial| is_of_any(graph, trial)).collect();
+            if of_any.contains(&false) {
+                project.graph = graph.part(&of_any, &BTreeSet::new()).graph.into_owned();
+            }
             let graph = &project.graph;
             let wanted: BTreeSet<InstanceId> =
                 graph.tables.iter().flat_map(|table| reporters(graph, table)).collect();

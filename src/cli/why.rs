@@ -1,5 +1,6 @@
 //! `ablate why`.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub fn why(args: &Why, context: &mut Context<'_>) -> Result<u8, Failure> {
     let history = History::read(&project.store)?;
     let keys = Keys::new(&project.graph, &plan.files);
     let forecast = Forecast::of_hits(&project.graph, &plan).or_like(&project.graph, &history);
-    let attempts = attempts_of_missing(&project, &plan);
+    let attempts = LazyCell::new(|| attempts_of_missing(&project, &plan));
     let mut explained = BTreeSet::new();
     let mut to_explain = std::collections::VecDeque::from(chosen);
     while let Some(id) = to_explain.pop_front() {
@@ -103,7 +104,12 @@ fn cost_in_words(graph: &Graph, forecast: &Forecast, id: InstanceId) -> String {
 }
 
 /// A reason as lines, the instance first.
-pub fn reason_in_words(project: &Project, id: InstanceId, reason: &Reason, attempts: &Attempts) -> String {
+pub fn reason_in_words(
+    project: &Project,
+    id: InstanceId,
+    reason: &Reason,
+    attempts: &LazyCell<Attempts, impl FnOnce() -> Attempts>,
+) -> String {
     escape_lines(&words(project, id, reason, attempts))
 }
 
@@ -114,7 +120,12 @@ pub fn attempts_of_missing(project: &Project, plan: &Plan) -> Attempts {
     project.attempts(names.iter().map(String::as_str))
 }
 
-fn words(project: &Project, id: InstanceId, reason: &Reason, attempts: &Attempts) -> String {
+fn words(
+    project: &Project,
+    id: InstanceId,
+    reason: &Reason,
+    attempts: &LazyCell<Attempts, impl FnOnce() -> Attempts>,
+) -> String {
     let name = project.graph.instance_name(id);
     let kind = project.graph.instance(id).params.kind();
     match reason {

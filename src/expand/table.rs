@@ -5,7 +5,7 @@ use ablate_stage::ArtifactKind;
 use super::sweep;
 use super::variant::Variants;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::graph::Axis;
+use crate::graph::{Axis, Trial};
 use crate::pipeline::{
     Ablation, AblationPoint, Around, CellDraft, Condition, Form, FormDraft, Pipeline, Sweep, TableDraft,
     TableSpec,
@@ -18,6 +18,7 @@ pub(super) fn check(
     pipeline: &Pipeline,
     axes: &[Axis],
     variants: &[Variants],
+    trials: &[Trial],
     wrong: &mut Diagnostics,
 ) -> Vec<TableSpec> {
     let mut tables = Vec::new();
@@ -36,8 +37,12 @@ pub(super) fn check(
                 ablation(pipeline, axes, table, (*around, *span), wrong).map(Form::Ablation)
             }
         };
-        let trials = trials(axes, table, wrong);
-        tables.extend(form.map(|form| spec(table, form, trials)));
+        let conditions = conditions(axes, table, wrong);
+        let spec = form.map(|form| spec(table, form, conditions));
+        if let Some(spec) = &spec {
+            check_where(spec, table, axes, trials, wrong);
+        }
+        tables.extend(spec);
     }
     tables
 }
@@ -65,11 +70,11 @@ fn spec(table: &TableDraft, form: Form, trials: Vec<Condition>) -> TableSpec {
     }
 }
 
-/// How a table calls trials that an axis does not reach; unless that is a label of the axis.
-const UNREACHED: &str = "None";
+/// How a table calls trials whose point does not set an axis; unless that is a label of the axis.
+const UNSET: &str = "None";
 
-/// Which trials a table is of; what is wrong with the labels of its baseline is recorded as well.
-fn trials(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Condition> {
+/// Which trials a table is of.
+fn conditions(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Condition> {
     let mut conditions = Vec::new();
     for (name, labels) in &table.trials {
         let Some(axis) = axes.iter().position(|axis| axis.name == name.text) else { continue };
@@ -78,7 +83,8 @@ fn trials(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Con
         for label in labels {
             match known.iter().position(|known| *known == label.text) {
                 Some(value) => values.push(Some(value)),
-                None if label.text == UNREACHED => values.push(None),
+                None if label.text == UNSET => values.push(None),
+                None if axes[axis].left_out.contains(&label.text) => {}
                 None => {
                     let message = format!("axis `{}` has no value `{}`", name.text, label.text);
                     let labels = known.iter().map(String::as_str);
@@ -90,15 +96,26 @@ fn trials(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Con
                 }
             }
         }
+        let labels = texts(labels);
         let told = match values.as_slice() {
             [None] => format!("without `{}`", name.text),
-            _ => {
-                let labels: Vec<&str> = labels.iter().map(|label| label.text.as_str()).collect();
-                format!("with `{}={}`", name.text, labels.join(","))
-            }
+            _ => format!("with `{}={}`", name.text, labels.join(",")),
         };
-        conditions.push(Condition { axis, values, told });
+        let written = (name.text.clone(), labels.into_iter().collect());
+        conditions.push(Condition { axis, written, values, told });
     }
+    conditions
+}
+
+/// That there are such trials, and among them those that the others are compared with.
+fn check_where(
+    spec: &TableSpec,
+    table: &TableDraft,
+    axes: &[Axis],
+    trials: &[Trial],
+    wrong: &mut Diagnostics,
+) {
+    let Some((first, _)) = table.trials.first() else { return };
     for (axis, label) in &table.baseline {
         let listed = table.trials.iter().find(|(name, _)| name.text == axis.text);
         if let Some((name, _)) = listed.filter(|(_, listed)| listed.iter().all(|it| it.text != label.text)) {
@@ -106,7 +123,25 @@ fn trials(axes: &[Axis], table: &TableDraft, wrong: &mut Diagnostics) -> Vec<Con
             wrong.push(Diagnostic::new(label.span, message).and(name.span, "it is here"));
         }
     }
-    conditions
+    // What the command line leaves of axes may be of no table.
+    if axes.iter().any(|axis| !axis.left_out.is_empty()) {
+        return;
+    }
+    if let Form::Ablation(ablation) = &spec.form {
+        let values = &ablation.points[0].values;
+        let is_out = |it: &&Condition| {
+            values.iter().any(|(axis, value)| *axis == it.axis && !it.values.contains(&Some(*value)))
+        };
+        if let Some(Condition { told, .. }) = spec.trials.iter().find(is_out) {
+            let message = format!("the rows are compared with one that is not {told}");
+            wrong.push(Diagnostic::new(first.span, message));
+        }
+    }
+    let are_known = spec.trials.iter().all(|condition| !condition.values.is_empty());
+    if are_known && !trials.is_empty() && !trials.iter().any(|trial| spec.is_of(&trial.point)) {
+        let error = Diagnostic::new(first.span, "`where` leaves no trial of the sweep");
+        wrong.push(error.help("`None` is where a point of the sweep does not set the axis"));
+    }
 }
 
 fn texts(names: &[Name]) -> Vec<String> {

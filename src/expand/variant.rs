@@ -92,15 +92,17 @@ fn substitute(
     for field in fields {
         let set = point[field.axis].and_then(|value| field.values[value]);
         if let Some((span, value)) = set {
-            check_declared(stage, &node, &field.path, span)?;
+            if field.values.iter().all(Option::is_some) {
+                check_declared(stage, &node, &field.path, span)?;
+            }
             put(&mut node, &field.path, span, value, registry)?;
         }
     }
     Ok(node)
 }
 
-/// That an axis varies an entry of a map which is there, where the stage writes that map: a mistyped name of an environment variable
-/// would change nothing, and the table would show that as a finding.
+/// That an axis which gives an entry of a map in each of its values gives one that is there, where the stage writes that map: a
+/// mistyped name of an environment variable would change nothing, and the table would show that as a finding.
 fn check_declared(written: &Node, node: &Node, path: &[String], span: Span) -> Result<(), Diagnostic> {
     let Some((name, above)) = path.split_last() else { return Ok(()) };
     let parent = |node| above.iter().try_fold(node, |node: &Node, name| node.child(name));

@@ -146,11 +146,6 @@ fn set_axis(file: &mut File, name: Name, values: &Node, wrong: &mut Diagnostics)
     if let Some((sweep, _)) = &mut file.sweep {
         sweep.leave_out(&name, &left_out);
     }
-    for (_, listed) in
-        file.tables.iter_mut().flat_map(|table| &mut table.trials).filter(|(axis, _)| axis.text == name)
-    {
-        listed.retain(|label| !left_out.contains(&label.text));
-    }
     // What is not there is nothing to compare with.
     let is_left_out = |(axis, label): &(Name, Name)| axis.text == name && left_out.contains(&label.text);
     for table in file.tables.iter_mut().filter(|table| table.baseline.iter().any(is_left_out)) {

@@ -124,8 +124,8 @@ fn in_run<T>(
         }
     }
     if !goes_on {
-        let is_open = |attempt: &Attempt| !matches!(attempt, Attempt::Failed { .. });
-        for (_, attempt) in tries.values_mut().filter(|(_, attempt)| is_open(attempt)) {
+        let has_not_failed = |attempt: &Attempt| !matches!(attempt, Attempt::Failed { .. });
+        for (_, attempt) in tries.values_mut().filter(|(_, attempt)| has_not_failed(attempt)) {
             *attempt = Attempt::Over;
         }
     }

@@ -72,7 +72,7 @@ impl Filter {
         let column = trials.frame.column(&name).map_err(|error| error.to_string())?;
         let mask: Vec<bool> = match (self.relation, column.str(), column.f64()) {
             (Relation::Is | Relation::IsNot, Ok(labels), _) => {
-                let wanted = self.labels(&name, labels)?;
+                let wanted = self.labels(&name, labels, &trials.left_out)?;
                 let is = |label: Option<&str>| label.is_some_and(|label| wanted.contains(&label));
                 labels.iter().map(|label| is(label) == (self.relation == Relation::Is)).collect()
             }
@@ -115,9 +115,15 @@ impl Filter {
         Some(MetricRef { stage: stage.to_owned(), metric: metric.to_owned() })
     }
 
-    /// The labels it is about; all of them are in the column.
-    fn labels(&self, axis: &str, column: &StringChunked) -> Result<Vec<&str>, String> {
-        let known: BTreeSet<&str> = column.iter().flatten().collect();
+    /// The labels it is about; all of them are in the column, or are what a table leaves out.
+    fn labels(
+        &self,
+        axis: &str,
+        column: &StringChunked,
+        left_out: &BTreeSet<(String, String)>,
+    ) -> Result<Vec<&str>, String> {
+        let left_out = left_out.iter().filter(|(of, _)| of == axis).map(|(_, label)| label.as_str());
+        let known: BTreeSet<&str> = column.iter().flatten().chain(left_out).collect();
         // A label may have a comma.
         if known.contains(&*self.values) {
             return Ok(vec![&self.values]);

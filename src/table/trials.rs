@@ -32,9 +32,11 @@ pub struct Trials {
     pub origins: Vec<Origin>,
     /// The seed of each instance; `None` for one without.
     pub seeds: Vec<Option<u64>>,
-    /// By instance: the first one of the stage with the same result, which may be itself. Points whose values come to the same have
-    /// instances of their own and one result.
+    /// By instance: the first one of the stage and of its seed with the same result, which may be itself. Points whose values come
+    /// to the same have instances of their own and one result.
     pub firsts: Vec<u32>,
+    /// Axis → labels that tables leave out of their trials.
+    pub left_out: BTreeSet<(String, String)>,
 }
 
 /// The column that says how a stage stands.
@@ -65,7 +67,16 @@ impl Trials {
         metrics: &[MetricRef],
         outcome: impl Fn(InstanceId) -> Outcome<'a>,
     ) -> PolarsResult<Self> {
-        let rows = gather(graph, metrics, &outcome);
+        Self::gather_of(graph, metrics, |_| true, outcome)
+    }
+
+    fn gather_of<'a>(
+        graph: &Graph,
+        metrics: &[MetricRef],
+        is_meant: impl Fn(&[Option<usize>]) -> bool,
+        outcome: impl Fn(InstanceId) -> Outcome<'a>,
+    ) -> PolarsResult<Self> {
+        let rows = gather(graph, metrics, is_meant, &outcome);
         let origins = Origins::of(graph, &outcome);
         let (mut columns, axes) = axis_columns(graph, &rows);
         for (metric, values) in metrics.iter().zip(&rows.values) {
@@ -88,11 +99,13 @@ impl Trials {
             let mut known = HashMap::with_capacity(instances.len());
             for id in instances.iter().flatten() {
                 if let Outcome::Done(action, _) = outcome(*id) {
-                    firsts[id.0] = *known.entry(action).or_insert(id.0 as u32);
+                    // Seeds that give an unseeded stage the same bytes are samples all the same.
+                    let seed = graph.instance(*id).seed;
+                    firsts[id.0] = *known.entry((action, seed)).or_insert(id.0 as u32);
                 }
             }
         }
-        Ok(Self { frame, axes, origins: origins.distinct, seeds, firsts })
+        Ok(Self { frame, axes, origins: origins.distinct, seeds, firsts, left_out: BTreeSet::new() })
     }
 
     /// The rows that a table is made of: of its metrics, beside which there are those of `more`; where its rows are the points of an
@@ -108,44 +121,25 @@ impl Trials {
     ) -> PolarsResult<Self> {
         let own = spec.metrics();
         let more: Vec<MetricRef> = more.iter().filter(|metric| !own.contains(metric)).cloned().collect();
-        let mut trials = Self::gather(graph, &[own.clone(), more.clone()].concat(), &outcome)?;
+        let is_of = |point: &[Option<usize>]| spec.is_of(point);
+        let mut trials = Self::gather_of(graph, &[own.clone(), more.clone()].concat(), is_of, &outcome)?;
         if !more.is_empty() {
             // What reaches the others alone has no part in the table.
-            let reaching = Self::gather(graph, &own, &outcome)?.axes;
+            let reaching = Self::gather_of(graph, &own, is_of, &outcome)?.axes;
             trials.axes.retain(|axis| reaching.contains(axis));
         }
-        let trials = trials.that_are_of(graph, spec)?;
-        match &spec.form {
-            Form::Ablation(ablation) => trials.ablated(graph, ablation),
-            Form::Cells | Form::Effects { .. } => Ok(trials),
-        }
-    }
-
-    /// Those of the trials of a table, without the axes that this leaves one value and that are neither rows nor columns.
-    fn that_are_of(mut self, graph: &Graph, spec: &TableSpec) -> PolarsResult<Self> {
         for Condition { axis, values, .. } in &spec.trials {
             let Axis { name, labels, .. } = &graph.axes[*axis];
-            if let Ok(column) = self.frame.column(name) {
-                let wanted: Vec<Option<&str>> =
-                    values.iter().map(|value| value.map(|value| labels[value].as_str())).collect();
-                let mask: BooleanChunked =
-                    column.str()?.iter().map(|label| wanted.contains(&label)).collect_ca("mask".into());
-                self.frame = self.frame.filter(&mask)?;
-            } else if !values.contains(&None) {
-                self.frame = self.frame.clear();
-            }
-            if values.len() < 2 && !spec.rows.contains(name) && !spec.columns.contains(name) {
-                self.axes.retain(|axis| axis != name);
+            let left_out = labels.iter().enumerate().filter(|(value, _)| !values.contains(&Some(*value)));
+            trials.left_out.extend(left_out.map(|(_, label)| (name.clone(), label.clone())));
+            if values.len() < 2 && !spec.shows(name) {
+                trials.axes.retain(|axis| axis != name);
             }
         }
-        if !spec.trials.is_empty() {
-            let reaches = |axis: &String| {
-                self.frame.column(axis).is_ok_and(|column| column.null_count() < column.len())
-            };
-            let axes = self.axes.iter().filter(|axis| reaches(axis)).cloned().collect();
-            self.axes = axes;
+        match &spec.form {
+            Form::Ablation(ablation) => trials.ablated(graph, spec, ablation),
+            Form::Cells | Form::Effects { .. } => Ok(trials),
         }
-        Ok(self)
     }
 
     /// With an empty column for each of some axes that reaches no row.
@@ -163,7 +157,7 @@ impl Trials {
     }
 
     /// Those of the points of an ablation, point by point. A result that several points share is a row of each.
-    fn ablated(mut self, graph: &Graph, ablation: &Ablation) -> PolarsResult<Self> {
+    fn ablated(mut self, graph: &Graph, spec: &TableSpec, ablation: &Ablation) -> PolarsResult<Self> {
         let columns = self.frame.columns().iter();
         let stages: Vec<String> =
             columns.filter_map(|column| Some(column.name().strip_suffix(INSTANCE)?.to_owned())).collect();
@@ -172,7 +166,7 @@ impl Trials {
         let values = |point: &AblationPoint| point.values.iter().map(|(_, value)| Some(*value)).collect();
         let places: HashMap<Vec<Option<usize>>, usize> =
             ablation.points.iter().map(values).zip(0..).collect();
-        for trial in &graph.trials {
+        for trial in graph.trials.iter().filter(|trial| spec.is_of(&trial.point)) {
             let values: Vec<Option<usize>> = axes.iter().map(|&axis| trial.point[axis]).collect();
             if let Some(&at) = places.get(&values) {
                 let reporter = |stage: &String| trial.instances.get(stage.as_str()).map(|id| id.0 as u32);
@@ -215,7 +209,7 @@ impl Trials {
         action: impl Fn(InstanceId) -> Option<ActionDigest>,
     ) -> PolarsResult<Self> {
         let mut trials = Self::gather(graph, metrics, &outcome)?;
-        let rows = gather(graph, metrics, &outcome);
+        let rows = gather(graph, metrics, |_| true, &outcome);
         for Reporter { stage, instances: ids } in &rows.stages {
             trials.frame.drop_in_place(&instance_column(stage))?;
             let origins = trials.frame.drop_in_place(&origin_column(stage))?;
@@ -308,6 +302,7 @@ impl Trials {
         }
         let shift = self.seeds.len() as u32;
         self.firsts.extend(other.firsts.iter().map(|first| first + shift));
+        self.left_out.extend(other.left_out);
         self.origins.extend(other.origins);
         self.seeds.extend(other.seeds);
         Ok(self)

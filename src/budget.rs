@@ -281,6 +281,8 @@ pub struct Verdict {
     pub complete: bool,
     /// Cells whose interval is not small enough, though they have all the seeds they may have.
     pub wide: usize,
+    /// Cells that have no interval, since seeds of theirs failed or report nothing.
+    pub lacking: usize,
     /// Cells that are compared and can't be told apart.
     pub ties: Vec<Tie>,
 }
@@ -329,6 +331,11 @@ pub fn verdict<'a>(
             spec.cells[..at].iter().any(|(_, other)| other.metric == cell.metric && is_one(other))
         };
         if budget.is_about(&cell.metric) && !comes_again(|_| true) {
+            let samples_of = groups.iter().map(|group| &group.samples[at]).zip(&samples);
+            let is_lacking = |(instances, sample): &(&Vec<(Option<u64>, InstanceId)>, &Sample)| {
+                sample.len() < 2 && instances.iter().filter(|(seed, _)| seed.is_some()).count() > 1
+            };
+            verdict.lacking += samples_of.filter(is_lacking).count();
             let is_wide = |sample: &&Sample| ci95(&values(sample)).is_some_and(|half| half > budget.ci95);
             verdict.wide += samples.iter().filter(is_wide).count();
         }

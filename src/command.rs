@@ -53,7 +53,7 @@ pub struct Command {
     /// is part of the key.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Environment variables. A number or `true` stands for its text.
+    /// Environment variables. `true` or a number stands for its text, which is the shortest: `0.1` for `0.10`.
     #[serde(default, deserialize_with = "env::texts")]
     pub env: BTreeMap<String, String>,
     /// Environment variables taken over from the user. Their names are part of the key, their values are not.
@@ -487,8 +487,9 @@ mod tests {
     #[test]
     fn numbers_in_the_environment_are_texts() {
         use ablate_stage::DynStage;
-        let plain = command(r#"argv: ["a"], env: {"A": "16", "B": "-2", "C": "0.001", "D": "true"},"#);
-        let typed = command(r#"argv: ["a"], env: {"A": 16, "B": -2, "C": 1e-3, "D": true},"#);
+        let plain =
+            command(r#"argv: ["a"], env: {"A": "16", "B": "-2", "C": "3.1", "D": "true", "E": "0.001"},"#);
+        let typed = command(r#"argv: ["a"], env: {"A": 16, "B": -2, "C": 3.10, "D": true, "E": 1e-3},"#);
         assert_eq!(typed.env, plain.env);
         assert_eq!(typed.canonical(), plain.canonical());
     }

@@ -381,9 +381,14 @@ impl TableSpec {
         metrics
     }
 
-    /// Whether the trials of a point, the index of each axis' value, are of the table.
+    /// Whether the trials of a point, the index of each axis' value, are of the table; of an ablation, at one of its points.
     pub fn is_of(&self, point: &[Option<usize>]) -> bool {
-        self.trials.iter().all(|condition| condition.values.contains(&point[condition.axis]))
+        let is_at = |at: &AblationPoint| at.values.iter().all(|&(axis, value)| point[axis] == Some(value));
+        let is_meant = match &self.form {
+            Form::Ablation(ablation) => ablation.points.iter().any(is_at),
+            Form::Cells | Form::Effects { .. } => true,
+        };
+        is_meant && self.trials.iter().all(|condition| condition.values.contains(&point[condition.axis]))
     }
 
     /// Whether an axis is named as a row, a column or one with effects.

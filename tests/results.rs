@@ -587,6 +587,73 @@ fn the_trials_of_a_table_are_those_of_the_sweep_whatever_is_chosen_besides() {
     project.write("q.ron", turned).expect(0, &["table", "p.ron", "q.ron"]);
 }
 
+/// Some points set a column axis and others do not, in either order.
+#[test]
+fn a_column_of_its_own_has_what_an_axis_does_not_say() {
+    let pipeline = r#"Pipeline(
+        name: "columns",
+        stages: {"t": (stage: Command(
+            argv: ["/bin/sh", "-c", "echo \"{{\\\"accuracy\\\": 0.$((500 + A * 50 + B * 7))}}\" > m.json"],
+            env: {"A": 0, "B": 0}, outputs: {"metrics": (kind: Metrics, path: "m.json")},
+        ))},
+        axes: {"a": (paths: ["t.env.A"], values: [1, 2]), "b": (paths: ["t.env.B"], values: [1, 2])},
+        sweep: SWEEP,
+        tables: {"t": (rows: ["a"], columns: ["b"], cell: Mean("t.accuracy"), baseline: {"a": "1"})},
+    )"#;
+    for sweep in [r#"Chain([Grid(["a", "b"]), "a"])"#, r#"Chain(["a", Grid(["a", "b"])])"#] {
+        let project = Project::new();
+        project.write("p.ron", pipeline.replace("SWEEP", sweep)).expect(0, &["run", "p.ron"]);
+        let csv = project.expect(0, &["table", "p.ron", "--format", "csv"]).stdout;
+        let heading: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+        let place = |name: &str| heading.iter().position(|column| *column == name).unwrap();
+        let (a, b, mean, difference) = (place("a"), place("b"), place("mean"), place("difference"));
+        let mut cells: Vec<String> = csv
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .map(|cell| {
+                let number =
+                    |at: usize| cell[at].parse().map_or(f64::NAN, |value: f64| (value * 1e6).round() / 1e6);
+                format!("{} {} {} {}", cell[a], cell[b], number(mean), number(difference))
+            })
+            .collect();
+        cells.sort();
+        let expected = [
+            "1  0.55 NaN",
+            "1 1 0.557 NaN",
+            "1 2 0.564 NaN",
+            "2  0.6 0.05",
+            "2 1 0.607 0.05",
+            "2 2 0.614 0.05",
+        ];
+        assert_eq!(cells, expected, "{sweep}: {csv}");
+    }
+}
+
+#[test]
+fn a_table_of_a_ladder_is_of_its_points() {
+    let project = Project::new();
+    let ladder = STAGES
+        .replace(r#"Chain(["m", Grid(["m", "k"])])"#, r#"Chain([Ladder(from: {"m": 1, "k": 5}, steps: [{"m": 2}, {"k": 7}]), "m"])"#)
+        .replace(r#""main": (rows: ["m"], cells: {"loss": Mean("train.loss"), "acc": Mean("score.accuracy")}, where: {"k": None}),"#, "")
+        .replace(r#""five": (rows: ["m"], cell: Mean("train.loss"), where: {"k": [5, 7]}),"#, "")
+        .replace(r#"(rows: ["m"], columns: ["k"], cell: Mean("score.accuracy"), where: {"k": ["7", "5"]})"#, r#"(rows: Ladder, cell: Mean("score.accuracy"))"#);
+    project.write("p.ron", &ladder).expect(0, &["run", "p.ron", "--table", "score"]);
+    assert_eq!(
+        project.ran().iter().filter(|name| name.starts_with("score")).count(),
+        6,
+        "{:?}",
+        project.ran()
+    );
+    let apart = ladder.replace("rows: Ladder,", r#"rows: Ladder, where: {"k": None},"#);
+    let told = project.write("q.ron", apart).expect(3, &["check", "q.ron"]).stderr;
+    assert!(told.contains("the rows are compared with one that is not without `k`"), "{told}");
+    let none = STAGES.replace(r#"where: {"k": None}"#, r#"where: {"m": 2}"#);
+    project.write("r.ron", none);
+    let told = project.expect(2, &["run", "r.ron", "--table", "main", "--axis", "m=1"]).stderr;
+    assert_eq!(told, "error: no trial of the table `main` is left\n");
+}
+
 #[test]
 fn a_report_is_one_page_that_asks_for_nothing() {
     let project = ran();

@@ -34,7 +34,6 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
     let entries = journal::read(&folder, &run.run)
         .map_err(|error| Failure::new(exit::STORE, format!("cannot read {}: {error}", folder.display())))?;
     let began = entries.first().map_or(0, |entry| entry.unix_ms);
-    writeln!(context.out, "run {}", run.run)?;
     let globs = select::Globs::of(&args.only);
     let is_meant = |entry: &&Entry| {
         let named = |name: &str| globs.meant(name, name.split('[').next().unwrap_or(name));
@@ -42,9 +41,14 @@ pub fn log(args: &Log, context: &mut Context<'_>) -> Result<u8, Failure> {
     };
     let meant: Vec<&Entry> = entries.iter().filter(is_meant).collect();
     if meant.is_empty() {
-        let error = format!("nothing happened in it to what is called `{}`", args.only.join("`, `"));
+        let names = args.only.join("`, `");
+        let error = format!(
+            "run {} did nothing that is called `{names}`; it may have found it in the store",
+            run.run
+        );
         return Err(Failure::new(exit::USAGE, error));
     }
+    writeln!(context.out, "run {}", run.run)?;
     for entry in meant {
         if let Some((verb, text)) = describe(&entry.event) {
             let at = entry.unix_ms.saturating_sub(began) as f64 / 1000.0;

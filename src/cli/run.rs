@@ -291,7 +291,11 @@ fn failed_in_words(failed: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     let names = failed[..failed.len().min(MAX_NAMED)].join(", ");
-    format!("{:>12} failed: {names}{more}; `ablate log --only '{}'` shows what it printed", "", failed[0])
+    format!(
+        "{:>12} failed: {names}{more}; `ablate log --only '{}'` shows what it printed",
+        "",
+        failed[0].replace('\'', "?")
+    )
 }
 
 /// More processes than this nobody means.

@@ -11,6 +11,7 @@ use super::project::Project;
 use super::{Failure, exit};
 use crate::graph::{Graph, InstanceId, Trial};
 use crate::journal;
+use crate::pipeline::TableSpec;
 use crate::rows::reporters;
 use crate::runs::{self, Run};
 
@@ -51,10 +52,13 @@ impl Part {
         }
         if !self.table.is_empty() {
             project.graph.tables.retain(|table| self.table.contains(&table.name));
-            let is_of_any =
-                |graph: &Graph, trial: &Trial| graph.tables.iter().any(|table| table.is_of(&trial.point));
             let graph = &project.graph;
-            let of_any: Vec<bool> = graph.trials.iter().map(|trial| is_of_any(graph, trial)).collect();
+            let has_none = |table: &&TableSpec| !graph.trials.iter().any(|trial| table.is_of(&trial.point));
+            if let Some(TableSpec { name, .. }) = graph.tables.iter().find(has_none) {
+                return Err(Failure::new(exit::USAGE, format!("no trial of the table `{name}` is left")));
+            }
+            let is_of_any = |trial: &Trial| graph.tables.iter().any(|table| table.is_of(&trial.point));
+            let of_any: Vec<bool> = graph.trials.iter().map(is_of_any).collect();
             if of_any.contains(&false) {
                 project.graph = graph.part(&of_any, &BTreeSet::new()).graph.into_owned();
             }

@@ -14,6 +14,8 @@ const MAX_PATH: usize = 32;
 pub(super) struct FieldAxis<'a> {
     /// Index of the axis.
     pub axis: usize,
+    /// Whether the command line has taken some of its values away.
+    pub narrowed: bool,
     /// Field names from the stage; none for the stage kind itself.
     pub path: Vec<String>,
     /// Where the path was first written.
@@ -79,7 +81,8 @@ pub(super) fn resolve<'a>(pipeline: &'a Pipeline, wrong: &mut Diagnostics) -> Ve
                 wrong.push(set_twice(span, first));
                 continue;
             }
-            let at = Slot { axis, value, count: spec.values.len(), span };
+            let at =
+                Slot { axis, value, count: spec.values.len(), narrowed: !spec.left_out.is_empty(), span };
             match (&setting.value, place) {
                 (Assigned::Value(node), Place::Field(path)) => stages[stage].put_field(at, path, node, wrong),
                 (Assigned::Value(node), Place::Input(port)) => {
@@ -131,6 +134,8 @@ struct Slot {
     value: usize,
     /// How many values the axis has.
     count: usize,
+    /// Whether the command line has taken some away.
+    narrowed: bool,
     span: Span,
 }
 
@@ -138,7 +143,8 @@ impl<'a> StageAxes<'a> {
     fn put_field(&mut self, at: Slot, path: Vec<String>, node: &'a Node, wrong: &mut Diagnostics) {
         let known = self.fields.iter().position(|field| field.path == path);
         let known = known.unwrap_or_else(|| {
-            self.fields.push(FieldAxis { axis: at.axis, path, span: at.span, values: vec![None; at.count] });
+            let Slot { axis, count, narrowed, span, .. } = at;
+            self.fields.push(FieldAxis { axis, narrowed, path, span, values: vec![None; count] });
             self.fields.len() - 1
         });
         match &mut self.fields[known].values[at.value] {

@@ -92,7 +92,7 @@ fn substitute(
     for field in fields {
         let set = point[field.axis].and_then(|value| field.values[value]);
         if let Some((span, value)) = set {
-            if field.values.iter().all(Option::is_some) {
+            if !field.narrowed && field.values.iter().all(Option::is_some) {
                 check_declared(stage, &node, &field.path, span)?;
             }
             put(&mut node, &field.path, span, value, registry)?;

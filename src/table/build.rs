@@ -21,7 +21,7 @@ use crate::stats::Test;
 ///
 /// Rows are the declared row axes, then any axis that reaches the cells and was not declared, so that nothing is ever
 /// averaged but seeds. Where a row axis does not reach a row, its heading cell shows `–`; where a column axis does not,
-/// the value stands in each of its columns. Rows that agree in an outer axis stand together, published ones below ours. The points of
+/// the value stands in each of its columns that has none of its own in this row, and in one of its own where some has. Rows that agree in an outer axis stand together, published ones below ours. The points of
 /// an ablation are the innermost rows, so that each stands below the one it is compared with.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn build(trials: &Trials, spec: &TableSpec, published: &[Published]) -> Pola
     if let Form::Effects { axes, interactions } = &spec.form {
         return effects::build(trials, spec, axes, *interactions);
     }
-    let present = |name: &&String| trials.axes.contains(name);
+    let present = |name: &&String| trials.axes.contains(name) || trials.frame.height() == 0;
     let column_axes: Vec<&String> = spec.columns.iter().filter(present).collect();
     let further = trials.axes.iter().filter(|name| !spec.rows.contains(name) && !spec.columns.contains(name));
     let mut row_axes: Vec<&String> = spec.rows.iter().filter(present).chain(further).collect();
@@ -147,7 +147,10 @@ impl<'a> Builder<'a> {
         // A result that a column axis does not reach holds for each of the axis' values, so it stands in all their columns.
         let columns: Vec<Key> = columns
             .iter()
-            .filter(|key| !columns.iter().any(|other| other != *key && covers(key, other)))
+            .filter(|key| {
+                let mut others = columns.iter().filter(|other| other != key && covers(key, other)).peekable();
+                others.peek().is_none() || others.any(|other| self.has_both(key, other))
+            })
             .cloned()
             .collect();
         let mut table = Table {
@@ -166,7 +169,10 @@ impl<'a> Builder<'a> {
         let width = self.spec.cells.len();
         let mut grid: Vec<Vec<Cell>> = vec![vec![Cell::nothing(); columns.len() * width]; keys.len()];
         let cells = self.cells(&mut table);
-        for (group, shown) in self.groups.iter().zip(cells) {
+        // What more axes say of a cell stands before what fewer say.
+        let mut shown: Vec<(&Group, Vec<Cell>)> = self.groups.iter().zip(cells).collect();
+        shown.sort_by_key(|(group, _)| group.key[rows..].iter().flatten().count());
+        for (group, shown) in shown {
             let row = place[&group.key[..rows]];
             let reached = columns.iter().enumerate().filter(|(_, key)| covers(&group.key[rows..], key));
             for (column, _) in reached {
@@ -179,6 +185,16 @@ impl<'a> Builder<'a> {
         bring_together(&mut table.rows, |row| &row.labels);
         table.rank(self.spec);
         Ok(table)
+    }
+
+    /// Whether some row has trials in both of two columns, of which one says less than the other.
+    fn has_both(&self, one: &Key, other: &Key) -> bool {
+        let rows = self.row_axes.len();
+        let rows_of = |column: &Key| -> BTreeSet<&[Option<String>]> {
+            let groups = self.groups.iter().filter(|group| group.key[rows..] == column[..]);
+            groups.map(|group| &group.key[..rows]).collect()
+        };
+        !rows_of(one).is_disjoint(&rows_of(other))
     }
 
     fn columns(&self, keys: &[Key]) -> Vec<Column> {

@@ -37,7 +37,7 @@ impl Table {
 
 fn how_many(budget: &Budget, verdict: &Verdict, spec: &TableSpec) -> String {
     let Budget { ci95, max, .. } = budget;
-    let Verdict { seeds, complete, wide, .. } = verdict;
+    let Verdict { seeds, complete, wide, lacking, .. } = verdict;
     let seeds = match seeds {
         (0, _) => String::new(),
         (least, most) if least == most => format!("{} a cell; ", counted(*least, "seed")),
@@ -53,6 +53,12 @@ fn how_many(budget: &Budget, verdict: &Verdict, spec: &TableSpec) -> String {
     match (complete, wide) {
         (false, _) => {
             format!("{seeds}`ablate run` adds more, {max} at most, until there are enough {enough}")
+        }
+        (true, 0) if *lacking > 0 => {
+            format!(
+                "{seeds}enough {enough}, but for {} with fewer than two values",
+                counted(*lacking, "cell")
+            )
         }
         (true, 0) => format!("{seeds}enough {enough}"),
         (true, wide) => {

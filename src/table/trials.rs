@@ -129,12 +129,13 @@ impl Trials {
             trials.axes.retain(|axis| reaching.contains(axis));
         }
         for Condition { axis, values, .. } in &spec.trials {
-            let Axis { name, labels, .. } = &graph.axes[*axis];
-            let left_out = labels.iter().enumerate().filter(|(value, _)| !values.contains(&Some(*value)));
-            trials.left_out.extend(left_out.map(|(_, label)| (name.clone(), label.clone())));
+            let Axis { name, .. } = &graph.axes[*axis];
             if values.len() < 2 && !spec.shows(name) {
                 trials.axes.retain(|axis| axis != name);
             }
+        }
+        if !spec.trials.is_empty() {
+            trials.left_out = left_out(graph, is_of);
         }
         match &spec.form {
             Form::Ablation(ablation) => trials.ablated(graph, spec, ablation),
@@ -320,6 +321,22 @@ impl Trials {
         }
         Ok(self)
     }
+}
+
+/// The labels that points have, and none of those that are meant.
+fn left_out(graph: &Graph, is_meant: impl Fn(&[Option<usize>]) -> bool) -> BTreeSet<(String, String)> {
+    let values = |are_meant: bool| -> BTreeSet<(usize, usize)> {
+        let points =
+            graph.trials.iter().map(|trial| &trial.point).filter(|point| !are_meant || is_meant(point));
+        points
+            .flat_map(|point| point.iter().enumerate().filter_map(|(axis, value)| Some((axis, (*value)?))))
+            .collect()
+    };
+    let label = |&(axis, value): &(usize, usize)| {
+        let axis = &graph.axes[axis];
+        (axis.name.clone(), axis.labels[value].clone())
+    };
+    values(false).difference(&values(true)).map(label).collect()
 }
 
 /// Adds the columns that only `other` has, empty.

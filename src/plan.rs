@@ -304,7 +304,8 @@ impl<'a> Keys<'a> {
 pub enum Reason {
     /// No action of its kind has a result.
     Never,
-    /// The most similar action that has a result differs in these parts: as few as any has, and of those with as few, the one with the fewest inputs among them.
+    /// The most similar action that has a result differs in these parts: as few as any has, and of those with as few, the one
+    /// with the fewest inputs among them.
     Changed {
         /// That action.
         nearest: ActionDigest,

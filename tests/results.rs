@@ -645,6 +645,11 @@ fn a_table_of_a_ladder_is_of_its_points() {
         "{:?}",
         project.ran()
     );
+    // Points of the sweep that are none of the ladder's may be chosen, in other tables.
+    let wider = ladder
+        .replace("values: [5, 7]", "values: [5, 7, 9]")
+        .replace(r#", "m"])"#, r#", Grid(["m", "k"])])"#);
+    project.write("s.ron", wider).expect(0, &["table", "s.ron", "--where", "k=9"]);
     let apart = ladder.replace("rows: Ladder,", r#"rows: Ladder, where: {"k": None},"#);
     let told = project.write("q.ron", apart).expect(3, &["check", "q.ron"]).stderr;
     assert!(told.contains("the rows are compared with one that is not without `k`"), "{told}");

@@ -21,8 +21,9 @@ use crate::stats::Test;
 ///
 /// Rows are the declared row axes, then any axis that reaches the cells and was not declared, so that nothing is ever
 /// averaged but seeds. Where a row axis does not reach a row, its heading cell shows `–`; where a column axis does not,
-/// the value stands in each of its columns that has none of its own in this row, and in one of its own where some has. Rows that agree in an outer axis stand together, published ones below ours. The points of
-/// an ablation are the innermost rows, so that each stands below the one it is compared with.
+/// the value stands in each of its columns that has none of its own in this row, and in one of its own where some has.
+/// Rows that agree in an outer axis stand together, published ones below ours. The points of an ablation are the innermost
+/// rows, so that each stands below the one it is compared with.
 ///
 /// # Errors
 /// Where the trials lack a metric of the table.

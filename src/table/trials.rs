@@ -134,7 +134,7 @@ impl Trials {
                 trials.axes.retain(|axis| axis != name);
             }
         }
-        if !spec.trials.is_empty() {
+        if graph.trials.iter().any(|trial| !spec.is_of(&trial.point)) {
             trials.left_out = left_out(graph, is_of);
         }
         match &spec.form {
